@@ -1,0 +1,13 @@
+"""The test bed: a real Kubernetes control plane and real Kafka brokers as local processes.
+
+The demo, the tests and the benchmarks use the same bed. One module per part, each usable alone
+(`python -m bed.kafka --help`, with `deploy/dev` on PYTHONPATH):
+
+    parts         where the programs come from: cache, release download, build from modules or artifacts
+    processes     children that listen on loopback, log to a file and die with their parent
+    controlplane  etcd, kube-apiserver, kube-controller-manager, kube-scheduler
+    kwok          fake nodes whose pods become Ready by themselves
+    kafka         one or three brokers
+    processnode   a node that runs pods' commands as host processes
+    workload      the producer and the consumer that the pods run
+"""
