@@ -1,0 +1,49 @@
+"""What every source of lag gives: a subscription that yields one reading per tick.
+
+The seam between the stream and the rest of the operator. A reading is a `GroupReading` or an `Unavailable`, never an
+exception and never a partial sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRequest:
+    """Which group is to be read, where, and how often."""
+
+    bootstrap_servers: tuple[str, ...]  # "host:port", as the user ordered them
+    consumer_group: str
+    topics: tuple[str, ...] = ()  # empty: the group's own
+    offset_reset: OffsetReset = OffsetReset.LATEST
+    interval_seconds: float = 15
+
+
+class Subscription(Protocol):
+    """One group's place in the shared readings of its cluster."""
+
+    async def next(self) -> GroupReading | Unavailable:
+        """Waits for the next tick's reading. The first comes at once, not at the next tick.
+
+        Always returns within one interval plus the read timeout. A reading that nobody fetched is replaced by the
+        newer one: a slow caller gets the latest, never a queue.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leaves the shared reading. The cluster's client is closed when its last subscriber has left."""
+        ...
+
+
+class LagSource(Protocol):
+    """All readings of one kind of stream, shared between the resources that ask for them."""
+
+    def subscribe(self, request: GroupRequest) -> Subscription: ...
+
+    async def aclose(self) -> None:
+        """Ends all clients and tasks; subscriptions that wait get Unavailable."""
+        ...
