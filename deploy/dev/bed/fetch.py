@@ -1,7 +1,7 @@
 """What every way to obtain a part shares: progress lines, one builder at a time, verified downloads.
 
-Nothing half-made is ever found under a final name: work happens in a temporary neighbour that is renamed when it
-is whole. A host that refused a connection is not asked again in this run, so a machine without that access
+Nothing half-made is ever found under a final name: work happens in a temporary neighbour that is renamed when
+it is whole. A host that refused a connection is not asked again in this run, so a machine without that access
 loses no time on it.
 """
 
@@ -44,8 +44,8 @@ def progress(what: str) -> Iterator[None]:
         while not done.wait(1.0):
             print(f"\r  {what} … {time.monotonic() - begin:.0f} s", end="", file=sys.stderr, flush=True)
 
+    ticker = threading.Thread(target=tick, daemon=True)
     if tty:
-        ticker = threading.Thread(target=tick, daemon=True)
         ticker.start()
     else:
         print(f"  {what} …", file=sys.stderr, flush=True)
@@ -63,7 +63,7 @@ def progress(what: str) -> Iterator[None]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Holds the lock of `target`, so that two runs do not make the same thing; the kernel frees it if we die."""
+    """Holds the lock of `target`, so that two runs do not make the same thing; it is freed even if we die."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as handle:
         try:
@@ -76,7 +76,7 @@ def locked(target: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` (same file system, so that a rename is atomic), removed at the end."""
+    """A temporary folder beside `target`, so that a rename from it is atomic; removed at the end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
