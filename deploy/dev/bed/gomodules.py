@@ -1,8 +1,8 @@
 """Builds a Go program from published modules, for machines that reach the module proxy but no release page.
 
 A program is built inside a small module of our own that requires the program's module. `go install` would
-refuse the modules that carry `replace` lines (Kubernetes, etcd). In a dependency Go ignores such lines, so the
-ones that matter, Kubernetes' staging modules, are written into our own file with their published versions.
+refuse the modules that carry `replace` lines (Kubernetes, etcd). In a dependency Go ignores such lines, so
+those that matter, Kubernetes' staging modules, are written into our own file with their published versions.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Children that log to a file, are ended by their own pid, and die with their parent.
 
 The kernel ends a child when the thread that started it goes away (prctl PR_SET_PDEATHSIG, Linux), so nothing
-survives even a `kill -9` of the bed. Start children from a thread that lives as long as the bed, which the main
-thread does.
+survives even a `kill -9` of the bed. Start children from a thread that lives as long as the bed, which the
+main thread does.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_given_ports: set[int] = set()
 
 
 class ProcessFailed(RuntimeError):
@@ -37,11 +39,30 @@ def die_with_parent(parent: int) -> Callable[[], None]:
     return before_exec
 
 
+def _first_ephemeral_port() -> int:
+    try:
+        return max(int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]), 16_384)
+    except OSError:
+        return 49_152  # what IANA says, and what macOS uses
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free on `host` a moment ago."""
-    with socket.socket() as s:
-        s.bind((host, 0))
-        return int(s.getsockname()[1])
+    """A TCP port that was free on `host` a moment ago.
+
+    It lies below the range from which the kernel takes the local ports of outgoing connections: the bed's own
+    connections would otherwise now and then take a port between this call and the moment a part listens on it.
+    """
+    for _ in range(100):
+        port = random.randrange(_first_ephemeral_port() - 12_000, _first_ephemeral_port())
+        with socket.socket() as s:
+            try:
+                s.bind((host, port))
+            except OSError:
+                continue
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
+    raise ProcessFailed(f"no free port found on {host}")
 
 
 class Process:
@@ -106,12 +127,15 @@ class Process:
                 self._child.wait()
         return self.returncode
 
-    def wait_until(self, ready: Callable[[], bool], *, timeout_seconds: float, poll_seconds: float = 0.1) -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], *, timeout_seconds: float, poll_seconds: float = 0.1
+    ) -> None:
         """Waits for `ready()`; raises ProcessFailed if the child ends first or time runs out."""
         end = time.monotonic() + timeout_seconds
         while not ready():
             if self.returncode is not None:
                 raise ProcessFailed(f"{self.name} ended with {self.returncode}\n{self.log_tail()}")
             if time.monotonic() > end:
-                raise ProcessFailed(f"{self.name} not ready within {timeout_seconds:.0f} s\n{self.log_tail()}")
+                late = f"{self.name} not ready within {timeout_seconds:.0f} s"
+                raise ProcessFailed(f"{late}\n{self.log_tail()}")
             time.sleep(poll_seconds)

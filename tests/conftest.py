@@ -1,0 +1,19 @@
+"""The parts of the test bed as fixtures, each started when a test first asks for it and shared by the whole run.
+
+Tests keep apart by namespaces and topics of their own, not by fresh clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from bed.controlplane import ControlPlane
+from bed.kwok import Kwok
+
+
+@pytest.fixture(scope="session")
+def controlplane() -> Iterator[ControlPlane]:
+    """A real control plane with three fake nodes, whose pods become Ready within a second."""
+    with ControlPlane() as plane, Kwok(plane):
+        yield plane
