@@ -1,0 +1,197 @@
+"""From the body of a ConsumerAutoscaler to one frozen value to work with, or to a message for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy
+from consumer_autoscaler.resource.spec_schema import (
+    MetricsPer,
+    MetricsPreset,
+    PodMetricsSpec,
+    ScaleDownSpec,
+    ScaleUpSpec,
+    ScalingSpec,
+    Spec,
+    TargetKind,
+)
+
+GROUP = "consumerautoscaler.dev"
+VERSION = "v1alpha1"
+KIND = "ConsumerAutoscaler"
+PLURAL = "consumerautoscalers"
+
+_MAX_PROBLEMS = 8
+
+
+class InvalidSpec(ValueError):
+    """The spec cannot be worked with. `problems` names each field by its path, with what it must be."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        shown = "; ".join(problems[:_MAX_PROBLEMS])
+        more = len(problems) - _MAX_PROBLEMS
+        super().__init__(f"{shown}; and {more} more" if more > 0 else shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is scaled, in the namespace of the resource, through its scale subresource."""
+
+    kind: TargetKind
+    name: str
+    api_group: str = "apps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSpec:
+    """Which consumer group is read, and where. No topics: the group's own."""
+
+    bootstrap_servers: tuple[str, ...]  # "host:port" in the user's order, without repeats
+    consumer_group: str
+    topics: tuple[str, ...]
+    offset_reset: OffsetReset
+
+
+@dataclass(frozen=True, slots=True)
+class PodMetrics:
+    """Where the consumers' pods say how long a record takes, and in whose words."""
+
+    port: int
+    preset: MetricsPreset
+    per: MetricsPer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One ConsumerAutoscaler, checked. `pod_metrics` is in order of trust."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    target: Target
+    policy: Policy
+    kafka: KafkaSpec
+    pod_metrics: tuple[PodMetrics, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        return self.policy.mode
+
+
+def parse(body: Mapping[str, Any]) -> Resource:
+    """Reads a body as the API server gives it. Raises InvalidSpec with every problem, and nothing else.
+
+    Fields that are not known are ignored: the CRD may be newer than the operator.
+    """
+    metadata = body.get("metadata")
+    if not isinstance(metadata, Mapping):
+        raise InvalidSpec(("metadata: is required",))
+    namespace, name, uid = (_text(metadata, key) for key in ("namespace", "name", "uid"))
+    generation = metadata.get("generation", 0)
+    if not isinstance(generation, int) or isinstance(generation, bool):
+        raise InvalidSpec(("metadata.generation: must be an integer",))
+    if "spec" not in body:
+        raise InvalidSpec(("spec: is required",))
+    try:
+        spec = Spec.model_validate(body["spec"])
+    except ValidationError as error:
+        raise InvalidSpec(tuple(_problem(item) for item in error.errors(include_url=False))) from None
+    kafka = spec.sources[0].kafka
+    assert kafka is not None  # the model refuses a source of no kind
+    sources = spec.processing_time.sources if spec.processing_time else []
+    return Resource(
+        namespace=namespace,
+        name=name,
+        uid=uid,
+        generation=generation,
+        target=Target(kind=spec.target_ref.kind, name=spec.target_ref.name),
+        policy=_policy(spec, kafka.consumers_per_pod),
+        kafka=KafkaSpec(
+            bootstrap_servers=tuple(
+                dict.fromkeys(part.strip() for part in kafka.bootstrap_servers.split(","))
+            ),
+            consumer_group=kafka.consumer_group,
+            topics=tuple(dict.fromkeys(kafka.topics)),
+            offset_reset=kafka.offset_reset,
+        ),
+        pod_metrics=tuple(_pod_metrics(source.pod_metrics) for source in sources if source.pod_metrics),
+    )
+
+
+def _policy(spec: Spec, consumers_per_pod: int) -> Policy:
+    """What the user did not set is left to the defaults of Policy."""
+    scaling = spec.scaling or ScalingSpec()
+    up, down = scaling.scale_up or ScaleUpSpec(), scaling.scale_down or ScaleDownSpec()
+    chosen: dict[str, Any] = {
+        "max_delay_seconds": spec.objective.max_delay_seconds,
+        "lag_per_replica": spec.objective.lag_per_replica,
+        "expected_records_per_second": spec.capacity.expected_records_per_minute / 60
+        if spec.capacity
+        else None,
+        "poll_interval_seconds": scaling.poll_interval_seconds,
+        "replica_steps": scaling.replica_steps,
+        "scale_up_cooldown_seconds": up.cooldown_seconds,
+        "scale_up_max_step": up.max_step,
+        "scale_down_cooldown_seconds": down.cooldown_seconds,
+        "scale_down_max_step_percent": down.max_step_percent,
+        "activation_lag_messages": scaling.activation_lag_messages,
+        "idle_seconds": scaling.idle_seconds,
+    }
+    return Policy(
+        min_replicas=spec.min_replicas,
+        max_replicas=spec.max_replicas,
+        mode=spec.mode,
+        consumers_per_pod=consumers_per_pod,
+        **{name: value for name, value in chosen.items() if value is not None},
+    )
+
+
+def _pod_metrics(spec: PodMetricsSpec) -> PodMetrics:
+    return PodMetrics(port=spec.port, preset=spec.preset, per=spec.per)
+
+
+def _text(metadata: Mapping[str, Any], key: str) -> str:
+    value = metadata.get(key)
+    if not isinstance(value, str) or not value:
+        raise InvalidSpec((f"metadata.{key}: is required",))
+    return value
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One problem as "path: must be ..."."""
+    path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"])
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            says = "is required"
+        case "int_type" | "int_parsing" | "int_from_float":
+            says = "must be an integer"
+        case "greater_than_equal":
+            says = f"must be at least {context['ge']}"
+        case "less_than_equal":
+            says = f"must be at most {context['le']}"
+        case "string_type":
+            says = "must be a string"
+        case "string_too_short":
+            says = "must not be empty"
+        case "string_too_long":
+            says = f"must be at most {context['max_length']} characters long"
+        case "model_type" | "model_attributes_type":
+            says = "must be an object"
+        case "list_type":
+            says = "must be a list"
+        case "too_short":
+            says = f"must have at least {context['min_length']} entries"
+        case "too_long":
+            says = f"must have at most {context['max_length']} entries"
+        case "enum" | "literal_error":
+            says = f"must be one of {context['expected']}"
+        case _:
+            says = str(error["msg"])
+    return f"{path}: {says}"

@@ -1,0 +1,343 @@
+"""What people write: the fields of `spec`, each with its type, its bounds and the words of `kubectl explain`.
+
+Schema defaults are written into the stored object for good, so only values that will never change have one
+here. Tuning defaults are those of `Policy`; the descriptions quote them. Unknown fields are ignored on
+reading, so that a newer CRD does not break an older operator; the API server refuses them on writing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic.alias_generators import to_camel
+
+from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.resource.schema_rules import (
+    BOOTSTRAP_SERVERS,
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    TOPIC,
+    AtMostParts,
+    Matches,
+    cel,
+    refuse,
+)
+
+MAX_REPLICAS = 10_000
+MAX_MESSAGES = 1_000_000_000_000
+MAX_COOLDOWN_SECONDS = 86_400
+MAX_DELAY_SECONDS = 604_800
+MAX_BOOTSTRAP_SERVERS = 16
+
+_ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"
+_MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
+_SOURCE_KIND = "exactly one kind of source must be set: `kafka`"
+_TIME_KIND = "exactly one kind of source must be set: `podMetrics`"
+
+_TUNING = {field.name: field.default for field in fields(Policy)}
+
+
+def _unset(name: str) -> str:
+    """The last sentence of a tuning field's description, from the default of Policy."""
+    return f"When not set: {_TUNING[name]}."
+
+
+class TargetKind(StrEnum):
+    """What can be scaled."""
+
+    DEPLOYMENT = "Deployment"
+    STATEFUL_SET = "StatefulSet"
+
+
+class MetricsPreset(StrEnum):
+    """Whose metric names are looked for."""
+
+    AUTO = "Auto"
+    OPEN_TELEMETRY = "OpenTelemetry"
+    SPRING = "Spring"
+    QUARKUS = "Quarkus"
+    FAUST = "Faust"
+    CONVENTION = "Convention"
+
+
+class MetricsPer(StrEnum):
+    """What one measurement covers."""
+
+    RECORD = "Record"
+    BATCH = "Batch"
+
+
+class Part(BaseModel):
+    """The ground of every object in `spec`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+
+class TargetRefSpec(Part):
+    api_version: Literal["apps/v1"] = Field(
+        default="apps/v1", description="The API version of the target: apps/v1."
+    )
+    kind: TargetKind = Field(
+        default=TargetKind.DEPLOYMENT, description="What runs the consumers: Deployment or StatefulSet."
+    )
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=253),
+        Matches(DNS_SUBDOMAIN, "must be the name of an object: lower-case letters, digits, '-' and '.'"),
+    ] = Field(description="Name of the target, in the namespace of this resource.")
+
+
+_Topic = Annotated[
+    str,
+    Field(min_length=1, max_length=249),
+    Matches(TOPIC, "must be the name of a topic: letters, digits, '.', '_' and '-'"),
+]
+
+
+class KafkaSourceSpec(Part):
+    bootstrap_servers: Annotated[
+        str,
+        Field(min_length=1, max_length=2048),
+        Matches(
+            BOOTSTRAP_SERVERS,
+            "must be `host:port`, or several separated by commas, without a protocol; ports from 1 to 65535",
+        ),
+        AtMostParts(MAX_BOOTSTRAP_SERVERS, f"must name at most {MAX_BOOTSTRAP_SERVERS} addresses"),
+    ] = Field(
+        description="Where to reach the Kafka cluster: `host:port`, several separated by commas. A few "
+        "brokers are enough, the others are learned from them. An IPv6 address stands in brackets.",
+    )
+    consumer_group: Annotated[
+        str,
+        Field(min_length=1, max_length=255),
+        Matches(r"[^\x00-\x1f\x7f]*", "must not contain control characters"),
+    ] = Field(description="The consumer group whose lag is read: the consumers' own `group.id`.")
+    topics: list[_Topic] = Field(
+        default_factory=list,
+        max_length=100,
+        description="The topics that count. When not set: those the group's members are subscribed to, or, "
+        "while it has no members, those it has committed offsets for.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    offset_reset: OffsetReset = Field(
+        default=OffsetReset.LATEST,
+        description="What a partition without a committed offset means; set it as the consumers' "
+        "`auto.offset.reset`. Latest: only records from now on count, so there is no lag. Earliest: every "
+        "record still there is lag. None: its lag is unknown.",
+    )
+    consumers_per_pod: StrictInt = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="How many consumers of the group run in one pod, such as the threads of one process.",
+    )
+
+
+class SourceSpec(Part):
+    model_config = ConfigDict(json_schema_extra=cel("has(self.kafka)", _SOURCE_KIND))
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=63),
+        Matches(DNS_LABEL, "must be a short name: lower-case letters, digits and '-'"),
+    ] = Field(default="main", description="A name for this source, for messages and metrics.")
+    kafka: KafkaSourceSpec | None = Field(default=None, description="A consumer group of a Kafka cluster.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.kafka is None:
+            refuse(_SOURCE_KIND)
+        return self
+
+
+class ObjectiveSpec(Part):
+    model_config = ConfigDict(
+        json_schema_extra=cel("has(self.maxDelaySeconds) != has(self.lagPerReplica)", _ONE_OBJECTIVE)
+    )
+
+    max_delay_seconds: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_DELAY_SECONDS,
+        description="The promise: no message waits longer than this many seconds from its timestamp to its "
+        "commit. It should be longer than a pod takes to start and the group to rebalance.",
+    )
+    lag_per_replica: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_MESSAGES,
+        description="A plain rule instead of a promise: as many replicas as the lag in messages divided by "
+        "this, rounded up.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.max_delay_seconds is None) == (self.lag_per_replica is None):
+            refuse(_ONE_OBJECTIVE)
+        return self
+
+
+class CapacitySpec(Part):
+    expected_records_per_minute: StrictInt = Field(
+        ge=1,
+        le=MAX_MESSAGES,
+        description="How many records one replica can process in a minute, as far as you know. Used until "
+        "it is measured.",
+    )
+
+
+class PodMetricsSpec(Part):
+    port: StrictInt = Field(
+        ge=1, le=65_535, description="The port at which each pod of the target serves /metrics."
+    )
+    preset: MetricsPreset = Field(
+        default=MetricsPreset.AUTO,
+        description="Whose metric names to look for: OpenTelemetry, Spring, Quarkus, Faust, or Convention "
+        "for `kafka_consumer_processing_seconds`. Auto: the first of them that is there.",
+    )
+    per: MetricsPer = Field(
+        default=MetricsPer.RECORD,
+        description="What one measurement covers: one Record, or the whole Batch of one poll.",
+    )
+
+
+class ProcessingTimeSourceSpec(Part):
+    model_config = ConfigDict(json_schema_extra=cel("has(self.podMetrics)", _TIME_KIND))
+
+    pod_metrics: PodMetricsSpec | None = Field(
+        default=None, description="Read from the Prometheus metrics that the consumers' pods serve."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.pod_metrics is None:
+            refuse(_TIME_KIND)
+        return self
+
+
+class ProcessingTimeSpec(Part):
+    sources: list[ProcessingTimeSourceSpec] = Field(
+        min_length=1,
+        max_length=3,
+        description="Where to read it, in order of trust: the first that answers counts.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+
+
+class ScaleUpSpec(Part):
+    cooldown_seconds: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_COOLDOWN_SECONDS,
+        description="Least time in seconds since the last change, in any direction, before replicas are "
+        "added. " + _unset("scale_up_cooldown_seconds"),
+    )
+    max_step: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Most replicas added at once. When not set: no such limit.",
+    )
+
+
+class ScaleDownSpec(Part):
+    cooldown_seconds: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_COOLDOWN_SECONDS,
+        description="Least time in seconds since the last change, in any direction, before replicas are "
+        "removed. " + _unset("scale_down_cooldown_seconds"),
+    )
+    max_step_percent: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Most replicas removed at once, in percent of those there are, but always at least one. "
+        + _unset("scale_down_max_step_percent"),
+    )
+
+
+class ScalingSpec(Part):
+    poll_interval_seconds: Literal[1, 2, 5, 10, 15, 30, 60, 120, 300] | None = Field(
+        default=None,
+        description="Seconds from one reading to the next: 1, 2, 5, 10, 15, 30, 60, 120 or 300, so that "
+        "resources of one cluster can share a reading. " + _unset("poll_interval_seconds"),
+    )
+    replica_steps: ReplicaSteps | None = Field(
+        default=None,
+        description="Useful: only replica counts that leave fewer partitions to the busiest consumer. Any: "
+        "every count. " + _unset("replica_steps"),
+    )
+    scale_up: ScaleUpSpec | None = Field(default=None, description="How fast replicas may be added.")
+    scale_down: ScaleDownSpec | None = Field(default=None, description="How fast replicas may be removed.")
+    activation_lag_messages: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_MESSAGES,
+        description="From zero replicas, start when the lag is greater than this many messages. "
+        + _unset("activation_lag_messages"),
+    )
+    idle_seconds: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_DELAY_SECONDS,
+        description="With `minReplicas: 0`, how many seconds there must be nothing to do before the last "
+        "replica is removed. " + _unset("idle_seconds"),
+    )
+
+
+class Spec(Part):
+    """What to scale, within which limits, by which source, for which objective."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            "self.minReplicas <= self.maxReplicas",
+            _MIN_MAX,
+            fieldPath=".minReplicas",
+            reason="FieldValueInvalid",
+        )
+    )
+
+    target_ref: TargetRefSpec = Field(description="The consumers to scale.")
+    min_replicas: StrictInt = Field(
+        default=1,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Least number of replicas. 0 lets the consumers stop while there is nothing to do.",
+    )
+    max_replicas: StrictInt = Field(
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Greatest number of replicas. More than the partitions can use are never asked for.",
+    )
+    mode: Mode = Field(
+        default=Mode.ACTIVE,
+        description="Active: scale. Observe: compute and report everything, change nothing. Paused: report "
+        "what is seen, decide nothing.",
+    )
+    sources: list[SourceSpec] = Field(
+        min_length=1,
+        max_length=1,
+        description="What the consumers read from. Exactly one for now.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    objective: ObjectiveSpec = Field(description="What the scaling is for. Exactly one of its members.")
+    capacity: CapacitySpec | None = Field(
+        default=None, description="What is known beforehand about one replica."
+    )
+    processing_time: ProcessingTimeSpec | None = Field(
+        default=None,
+        description="Where to read how long one record takes, so that it need not be learned from lag alone.",
+    )
+    scaling: ScalingSpec | None = Field(
+        default=None, description="How readings become changes; every part is optional."
+    )
+
+    @model_validator(mode="after")
+    def _min_below_max(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            refuse(_MIN_MAX)
+        return self
