@@ -1,0 +1,446 @@
+"""The calls the operator makes to the Kubernetes API, each with a timeout and a typed error.
+
+Objects come and go as plain JSON; what the decision needs is cut out at this border. Nothing here retries or
+remembers: a write that timed out has an unknown outcome, and the next cycle begins with a fresh read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from consumer_autoscaler.cluster.credentials import Credentials, CredentialsUnavailable
+from consumer_autoscaler.cluster.errors import (
+    Conflict,
+    Expired,
+    Forbidden,
+    Invalid,
+    KubeError,
+    KubeUnreachable,
+    NotFound,
+    Unauthorized,
+)
+from consumer_autoscaler.cluster.transport import Json, Transport
+from consumer_autoscaler.resource.spec import GROUP, PLURAL, VERSION
+
+__all__ = [
+    "AccessQuestion",
+    "Conflict",
+    "CredentialsUnavailable",
+    "Expired",
+    "Forbidden",
+    "FreshScale",
+    "Invalid",
+    "Json",
+    "Kube",
+    "KubeError",
+    "KubeUnreachable",
+    "NotFound",
+    "Pod",
+    "TargetKey",
+    "TargetKind",
+    "Unauthorized",
+    "UserInfo",
+    "managed_scale_time",
+]
+
+FIELD_MANAGER = "consumer-autoscaler"
+PAGE_SIZE = 500
+# A watch is ended by the server after this long and re-opened; the spread keeps many watches from moving in
+# step.
+WATCH_SECONDS = 290
+# The API server sends a bookmark about every minute; a stream without even that is dead (half-open TCP).
+WATCH_SILENCE_SECONDS = 75.0
+
+TargetKind = Literal["Deployment", "StatefulSet"]
+_TARGET_PLURALS: dict[str, str] = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TargetKey:
+    """What is scaled: a Deployment or a StatefulSet of a namespace."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    @property
+    def text(self) -> str:
+        """For log lines and messages: `deployment/shop/payments`."""
+        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshScale:
+    """The `/scale` of a target as just read or written."""
+
+    replicas: int  # spec.replicas; the API leaves a zero out
+    resource_version: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    name: str
+    ip: str | None
+    ready: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """Whom a token belongs to, as a TokenReview says it."""
+
+    name: str
+    uid: str
+    groups: tuple[str, ...]
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessQuestion:
+    """One right: may somebody do `verb` on this? An empty namespace means all of them."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+    @property
+    def text(self) -> str:
+        """For messages: `patch deployments/scale.apps in all namespaces`."""
+        what = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+        where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        return f"{self.verb} {what}{'.' + self.group if self.group else ''} in {where}"
+
+    def attributes(self) -> Json:
+        fields = ("verb", "group", "resource", "subresource", "namespace", "name")
+        return {field: value for field in fields if (value := getattr(self, field))}
+
+
+class Kube:
+    """The operator's hands on one Kubernetes cluster. Use as an async context manager.
+
+    All methods raise KubeError: Forbidden, NotFound, Conflict, Expired, Invalid, or KubeUnreachable when
+    there was no usable answer (then the outcome of a write is unknown).
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        namespaces: Sequence[str] = (),
+        request_timeout_seconds: float = 10.0,
+    ) -> None:
+        self.credentials = credentials
+        self.namespaces = tuple(namespaces)
+        """The namespaces the operator serves; empty means all."""
+        self._transport = Transport(credentials, request_timeout_seconds=request_timeout_seconds)
+
+    @classmethod
+    def connect(
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        context: str | None = None,
+        namespaces: Sequence[str] = (),
+        request_timeout_seconds: float = 10.0,
+    ) -> Self:
+        """As the given kubeconfig's user, else as the pod's service account, else by the default kubeconfig.
+
+        Entering the context loads the credentials and raises CredentialsUnavailable; no request is made yet.
+        """
+        credentials = Credentials(kubeconfig, context=context)
+        return cls(credentials, namespaces=namespaces, request_timeout_seconds=request_timeout_seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._transport.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._transport.aclose()
+
+    @property
+    def requests(self) -> Counter[tuple[str, str, str]]:
+        """Requests made so far by (verb, resource, code); the code is the HTTP status, `timeout` or
+        `error`.
+        """
+        return self._transport.requests
+
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
+        """What to list and watch: each served namespace, or one None for the whole cluster."""
+        return self.namespaces or (None,)
+
+    # Targets
+
+    async def get_scale(self, key: TargetKey) -> FreshScale:
+        """The replica count the target is asked to have, and the version a write must name."""
+        resource, path = _target(key)
+        return _fresh_scale(await self._transport.request("get", f"{resource}/scale", f"{path}/scale"))
+
+    async def set_replicas(
+        self, key: TargetKey, replicas: int, resource_version: str, *, field_manager: str = FIELD_MANAGER
+    ) -> FreshScale:
+        """Ask for a replica count, unless the target changed since `resource_version` was read: then
+        Conflict.
+        """
+        resource, path = _target(key)
+        body: Json = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
+        query = {"fieldManager": field_manager}
+        return _fresh_scale(
+            await self._transport.request(
+                "patch", f"{resource}/scale", f"{path}/scale", query=query, body=body
+            )
+        )
+
+    async def scale_managed_time(self, key: TargetKey, field_manager: str = FIELD_MANAGER) -> float | None:
+        """When we last wrote the count that stands now (seconds since the epoch), None if somebody else
+        did.
+        """
+        resource, path = _target(key)
+        return managed_scale_time(await self._transport.request("get", resource, path), field_manager)
+
+    async def list_targets(self, kind: str, namespace: str | None) -> tuple[list[Json], str]:
+        """All targets of a kind, and the resourceVersion to watch from. Costly: once, then watch."""
+        return await self._list(
+            _TARGET_PLURALS[kind], _collection("apps", "v1", namespace, _TARGET_PLURALS[kind])
+        )
+
+    def watch_targets(self, kind: str, namespace: str | None, resource_version: str) -> AsyncIterator[Json]:
+        """Changes from a version on as `{"type", "object"}`, bookmarks among them; ends when the server ends
+        it.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        return self._transport.stream(
+            _TARGET_PLURALS[kind],
+            _collection("apps", "v1", namespace, _TARGET_PLURALS[kind]),
+            query=query,
+            silence_seconds=WATCH_SILENCE_SECONDS,
+            total_seconds=WATCH_SECONDS + WATCH_SILENCE_SECONDS,
+        )
+
+    async def pods(self, namespace: str, selector: str) -> list[Pod]:
+        """The living pods that a label selector finds; an empty selector, which would find all, is
+        refused.
+        """
+        if not selector:
+            raise Invalid("EmptySelector", "refusing to list every pod of a namespace as one target's")
+        items, _ = await self._list(
+            "pods", _collection("", "v1", namespace, "pods"), query={"labelSelector": selector}
+        )
+        return [_pod(item) for item in items if _living(item)]
+
+    # Our own resources
+
+    async def get_resource(self, namespace: str, name: str) -> Json:
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}"
+        return await self._transport.request("get", PLURAL, path)
+
+    async def list_resources(self) -> list[Json]:
+        """All ConsumerAutoscalers of the served namespaces, as they were not before the call began."""
+        found: list[Json] = []
+        for namespace in self.scopes:
+            items, _ = await self._list(PLURAL, _collection(GROUP, VERSION, namespace, PLURAL))
+            found += items
+        return found
+
+    async def resources_are_served(self) -> bool:
+        """Whether the API server knows our resource type. False: the CRD is not installed (yet)."""
+        path = f"{_collection(GROUP, VERSION, self.scopes[0], PLURAL)}"
+        try:
+            await self._transport.request("list", PLURAL, path, query={"limit": "1"})
+        except NotFound:
+            return False
+        return True
+
+    async def patch_status(self, namespace: str, name: str, status: Json) -> None:
+        """Merge into the status; lists such as conditions are replaced whole. NotFound: the resource is
+        gone.
+        """
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}/status"
+        await self._transport.request(
+            "patch", f"{PLURAL}/status", path, query={"fieldManager": FIELD_MANAGER}, body={"status": status}
+        )
+
+    # Events and Leases
+
+    async def create_event(self, namespace: str, body: Json) -> Json:
+        return await self._transport.request(
+            "create", "events", _collection(*_EVENTS, namespace, "events"), body=body
+        )
+
+    async def patch_event(self, namespace: str, name: str, body: Json) -> Json:
+        path = f"{_collection(*_EVENTS, namespace, 'events')}/{quote(name)}"
+        return await self._transport.request("patch", "events", path, body=body)
+
+    async def get_lease(self, namespace: str, name: str, *, timeout_seconds: float) -> Json:
+        path = f"{_collection(*_LEASES, namespace, 'leases')}/{quote(name)}"
+        return await self._transport.request(
+            "get", "leases", path, timeout_seconds=timeout_seconds, urgent=True
+        )
+
+    async def create_lease(self, namespace: str, body: Json, *, timeout_seconds: float) -> Json:
+        path = _collection(*_LEASES, namespace, "leases")
+        return await self._transport.request(
+            "create", "leases", path, body=body, timeout_seconds=timeout_seconds, urgent=True
+        )
+
+    async def replace_lease(self, namespace: str, name: str, body: Json, *, timeout_seconds: float) -> Json:
+        """Write the whole Lease; its metadata.resourceVersion must be the one that was read, else
+        Conflict.
+        """
+        path = f"{_collection(*_LEASES, namespace, 'leases')}/{quote(name)}"
+        return await self._transport.request(
+            "update", "leases", path, body=body, timeout_seconds=timeout_seconds, urgent=True
+        )
+
+    # Rights
+
+    async def can_i(
+        self, verb: str, group: str, resource: str, subresource: str = "", namespace: str = ""
+    ) -> bool:
+        """Whether the operator itself has a right (SelfSubjectAccessReview, which everybody may ask)."""
+        question = AccessQuestion(
+            verb=verb, group=group, resource=resource, subresource=subresource, namespace=namespace
+        )
+        body = _review("SelfSubjectAccessReview", {"resourceAttributes": question.attributes()})
+        return await self._allowed("selfsubjectaccessreviews", body)
+
+    async def missing_rights(self, questions: Sequence[AccessQuestion]) -> list[AccessQuestion]:
+        """Those of the wanted rights that the operator does not have."""
+        return [
+            q
+            for q in questions
+            if not await self.can_i(q.verb, q.group, q.resource, q.subresource, q.namespace)
+        ]
+
+    async def review_token(self, token: str) -> UserInfo | None:
+        """Whose bearer token this is; None when the API server does not accept it."""
+        body: Json = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token},
+        }
+        answer = await self._transport.request(
+            "create", "tokenreviews", "/apis/authentication.k8s.io/v1/tokenreviews", body=body
+        )
+        status = answer.get("status") or {}
+        if status.get("authenticated") is not True:
+            return None
+        user = status.get("user") or {}
+        extra = tuple((key, tuple(values)) for key, values in (user.get("extra") or {}).items())
+        return UserInfo(user.get("username", ""), user.get("uid", ""), tuple(user.get("groups") or ()), extra)
+
+    async def may(self, user: UserInfo, question: AccessQuestion) -> bool:
+        """Whether somebody else has a right (SubjectAccessReview)."""
+        spec: Json = {
+            "user": user.name,
+            "uid": user.uid,
+            "groups": list(user.groups),
+            "extra": {key: list(values) for key, values in user.extra},
+            "resourceAttributes": question.attributes(),
+        }
+        return await self._allowed("subjectaccessreviews", _review("SubjectAccessReview", spec))
+
+    async def _allowed(self, plural: str, body: Json) -> bool:
+        answer = await self._transport.request(
+            "create", plural, f"/apis/authorization.k8s.io/v1/{plural}", body=body
+        )
+        return (answer.get("status") or {}).get("allowed") is True
+
+    async def _list(
+        self, resource: str, path: str, query: dict[str, str] | None = None
+    ) -> tuple[list[Json], str]:
+        """All pages of a LIST, most recent state; a continuation that expired starts it over, twice at
+        most.
+        """
+        for attempt in (1, 2, 3):
+            try:
+                return await self._pages(resource, path, query or {})
+            except Expired:
+                if attempt == 3:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _pages(self, resource: str, path: str, query: dict[str, str]) -> tuple[list[Json], str]:
+        found: list[Json] = []
+        more: dict[str, str] = {}
+        while True:
+            page = await self._transport.request(
+                "list", resource, path, query={**query, "limit": str(PAGE_SIZE), **more}
+            )
+            found += page.get("items") or ()
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return found, str(metadata.get("resourceVersion") or "")
+            more = {"continue": metadata["continue"]}
+
+
+_EVENTS = ("events.k8s.io", "v1")
+_LEASES = ("coordination.k8s.io", "v1")
+
+
+def _collection(group: str, version: str, namespace: str | None, plural: str) -> str:
+    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespace else f"{root}/{plural}"
+
+
+def _target(key: TargetKey) -> tuple[str, str]:
+    plural = _TARGET_PLURALS.get(key.kind)
+    if plural is None:
+        raise Invalid("UnsupportedKind", f"a {key.kind} cannot be a target; a Deployment or StatefulSet can")
+    return plural, f"{_collection('apps', 'v1', key.namespace, plural)}/{quote(key.name)}"
+
+
+def _review(kind: str, spec: Json) -> Json:
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
+
+
+def _fresh_scale(body: Json) -> FreshScale:
+    metadata = body.get("metadata") or {}
+    replicas = (body.get("spec") or {}).get("replicas", 0)  # a zero is left out of the JSON
+    if not isinstance(replicas, int) or not metadata.get("resourceVersion"):
+        raise KubeUnreachable("BadAnswer", "the answer is not a Scale")
+    return FreshScale(replicas, str(metadata["resourceVersion"]), str(metadata.get("uid") or ""))
+
+
+def managed_scale_time(target: Json, field_manager: str = FIELD_MANAGER) -> float | None:
+    """The time of our own entry for `/scale` in a target's managedFields, in seconds since the epoch.
+
+    The entry goes away when somebody else sets the count, so what it tells is: this count is ours, since
+    then.
+    """
+    times = [
+        datetime.fromisoformat(entry["time"]).timestamp()
+        for entry in (target.get("metadata") or {}).get("managedFields") or ()
+        if entry.get("manager") == field_manager and entry.get("subresource") == "scale" and entry.get("time")
+    ]
+    return max(times, default=None)
+
+
+def _living(pod: Json) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return phase not in ("Succeeded", "Failed") and not (pod.get("metadata") or {}).get("deletionTimestamp")
+
+
+def _pod(item: Json) -> Pod:
+    status: dict[str, Any] = item.get("status") or {}
+    ready = any(
+        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
+    )
+    return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready)
