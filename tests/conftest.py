@@ -1,4 +1,4 @@
-"""The parts of the test bed as fixtures, each started when a test first asks for it and shared by the whole run.
+"""The parts of the test bed as fixtures, each started when a test first asks for it and shared by all.
 
 Tests keep apart by namespaces and topics of their own, not by fresh clusters.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from bed.controlplane import ControlPlane
 from bed.kwok import Kwok
 

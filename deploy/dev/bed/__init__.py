@@ -4,8 +4,10 @@ The demo, the tests and the benchmarks use the same bed. One module per part, ea
 (`python -m bed.kafka --help`, with `deploy/dev` on PYTHONPATH):
 
     parts         where the programs come from: cache, release download, build from modules or artifacts
+                  (fetch: verified downloads; gomodules: builds of Go programs; jvm: Kafka's jars and Java)
     processes     children that listen on loopback, log to a file and die with their parent
     controlplane  etcd, kube-apiserver, kube-controller-manager, kube-scheduler
+                  (pki: its certificates and kubeconfigs; audit: who asked the API server for what)
     kwok          fake nodes whose pods become Ready by themselves
     kafka         one or three brokers
     processnode   a node that runs pods' commands as host processes

@@ -42,7 +42,7 @@ class Request:
 
 
 def read_requests(log: Path, *, since: float = 0.0, user: str | None = None) -> list[Request]:
-    """The requests received at or after `since`, of one user or of all; a line still being written is left out.
+    """The requests received at or after `since`, of one user or of all; a half-written line is left out.
 
     A ServiceAccount's user is `system:serviceaccount:NAMESPACE:NAME`.
     """

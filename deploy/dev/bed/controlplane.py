@@ -1,8 +1,8 @@
 """A real Kubernetes control plane as local processes: etcd, API server, controller-manager, scheduler.
 
-Up in a few seconds, all on loopback, each in a run folder of its own, so several can live side by side. RBAC is
-real: run what is tested as its own ServiceAccount (`kubeconfig_for`). Every wait has an end; when a part fails
-the message carries the end of its log.
+Up in a few seconds, all on loopback, in a run folder of its own, so several can live side by side. RBAC is
+real: run what is tested as its own ServiceAccount (`kubeconfig_for`). Every wait has an end; when a part
+fails the message carries the end of its log.
 
     python -m bed.controlplane [--kwok N]     brings it up, prints the kubeconfig, waits for Ctrl-C
 """
@@ -39,8 +39,8 @@ class KubectlFailed(RuntimeError):
 class ControlPlane:
     """A control plane that lives as long as the `with` block; raises ProcessFailed when it does not come up.
 
-    `controllers=False` starts only etcd and the API server (for schemas and plain objects: nothing creates pods
-    or default ServiceAccounts). `folder` keeps certificates, data and logs there; without it they are temporary.
+    `controllers=False` starts only etcd and the API server (for schemas and plain objects: nothing creates
+    pods or default ServiceAccounts). `folder` keeps certificates, data and logs; else they are temporary.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ControlPlane:
         Raises KubectlFailed only when there is no answer in time.
         """
         # A cache of its own: ports are used again, and discovery of an earlier cluster would be believed.
-        command = [parts.program("kubectl"), f"--cache-dir={self._folder / 'kubectl'}"]
+        command: list[str | Path] = [parts.program("kubectl"), f"--cache-dir={self._folder / 'kubectl'}"]
         command += [f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
         try:
             return subprocess.run(
@@ -166,7 +166,7 @@ class ControlPlane:
             ) from error
 
     def kubeconfig_for(self, namespace: str, serviceaccount: str) -> Path:
-        """A kubeconfig of an existing ServiceAccount with a token for 24 hours: exactly that account's rights."""
+        """A kubeconfig with a 24-hour token of an existing ServiceAccount: exactly that account's rights."""
         token = self.kubectl("create", "token", serviceaccount, f"--namespace={namespace}", "--duration=24h")
         return pki.write_kubeconfig(
             self._folder / "kubeconfigs" / f"{namespace}-{serviceaccount}.yaml",

@@ -1,6 +1,6 @@
 """Fake nodes (KWOK): real scheduling and real pod objects, but nothing runs; pods become Ready by themselves.
 
-Only nodes with the label `type=kwok` are managed, so fake nodes and a node that really runs things can be mixed:
+Only nodes with the label `type=kwok` are managed, so they can be mixed with a node that really runs things:
 direct pods with `nodeSelector: {type: kwok}`. A pod with the annotation
 `pod-ready.stage.kwok.x-k8s.io/delay: 30s` starts that slowly.
 """
@@ -26,8 +26,8 @@ _READY_SECONDS = 60.0
 class Kwok:
     """Fake nodes on a control plane, for as long as the `with` block lives.
 
-    Pods become Ready after a time drawn evenly from `pod_start_seconds`, pods of a Job complete a second later,
-    deleted pods are gone at once. When it stops the Node objects stay and turn NotReady.
+    Pods become Ready after a time drawn evenly from `pod_start_seconds`, pods of a Job complete a second
+    later, deleted pods are gone at once. When it stops the Node objects stay and turn NotReady.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Where the bed keeps things: programs in a cache outside the repository, each run in a folder of its own.
 
-`CONSUMER_AUTOSCALER_CACHE` moves the cache (default: `$XDG_CACHE_HOME` or `~/.cache`, folder `consumer-autoscaler`).
+`CONSUMER_AUTOSCALER_CACHE` moves the cache (default: folder `consumer-autoscaler` in `$XDG_CACHE_HOME` or
+`~/.cache`).
 """
 
 from __future__ import annotations

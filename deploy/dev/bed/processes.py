@@ -50,7 +50,7 @@ def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that was free on `host` a moment ago.
 
     It lies below the range from which the kernel takes the local ports of outgoing connections: the bed's own
-    connections would otherwise now and then take a port between this call and the moment a part listens on it.
+    connections would otherwise now and then take a port before the part that it is meant for listens on it.
     """
     for _ in range(100):
         port = random.randrange(_first_ephemeral_port() - 12_000, _first_ephemeral_port())
