@@ -20,6 +20,14 @@ from consumer_autoscaler.decision.reasons import (
 )
 
 
+class OffsetReset(StrEnum):
+    """What a partition without a commit means; must equal the consumers' own `auto.offset.reset`."""
+
+    LATEST = "Latest"
+    EARLIEST = "Earliest"
+    NONE = "None"
+
+
 class Mode(StrEnum):
     """Active scales; Observe computes and reports; Paused reports what it sees and decides nothing."""
 
@@ -35,14 +43,6 @@ class ReplicaSteps(StrEnum):
     ANY = "Any"
 
 
-class OffsetReset(StrEnum):
-    """What a partition without a commit means; must equal the consumers' own `auto.offset.reset`."""
-
-    LATEST = "Latest"
-    EARLIEST = "Earliest"
-    NONE = "None"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the user asked for, as numbers. Exactly one of `max_delay_seconds` and `lag_per_replica` is set."""
@@ -53,6 +53,7 @@ class Policy:
     max_delay_seconds: int | None = None
     lag_per_replica: int | None = None
     expected_records_per_second: float | None = None  # per replica; the prior until something is measured
+    offset_reset: OffsetReset = OffsetReset.LATEST
     consumers_per_pod: int = 1
     poll_interval_seconds: int = 15
     replica_steps: ReplicaSteps = ReplicaSteps.USEFUL

@@ -1,0 +1,209 @@
+"""advance(): the history after one more observation. Pure; a failed reading teaches nothing and forgets nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from consumer_autoscaler.decision import capacity, demand
+from consumer_autoscaler.decision.history import (
+    DENSE_SECONDS,
+    KEEP_SECONDS,
+    SPARSE_SECONDS,
+    History,
+    LevelMemory,
+    Sample,
+)
+from consumer_autoscaler.decision.levels import Levels, levels_for
+from consumer_autoscaler.decision.tracks import Track, follow, waited_seconds
+from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, ProcessingTime, Scale
+
+REMEMBERED_DURATIONS = 3
+LONGEST_DURATION_SECONDS = 900.0  # a start that took longer was no start: image missing, no room
+
+
+def advance(policy: Policy, history: History, observation: Observation, now: float) -> History:
+    """The history that `decide` is to look back on, this observation included."""
+    scale = observation.scale if isinstance(observation.scale, Scale) else None
+    if history.began_at is None:
+        history = replace(history, began_at=now, active_at=now)
+    if scale is not None:
+        history = _follow_replicas(history, scale, now)
+    if isinstance(observation.processing, ProcessingTime) and observation.processing.seconds_per_record > 0:
+        per_replica = policy.consumers_per_pod / observation.processing.seconds_per_record
+        history = replace(history, busy_per_replica=per_replica)
+
+    group = observation.group
+    if not isinstance(group, GroupReading):
+        # The stretch of saturation is broken and virtual queues rest: nobody knows what happened meanwhile.
+        return replace(history, saturation=None)
+
+    history = _follow_offsets(history, group)
+    settled = _settled(group, scale)
+    history = _learn_durations(history, group, scale, now, settled=settled)
+    ceiling = group.partition_ceiling or history.ceiling
+    levels = levels_for(policy, ceiling)
+    previous_at = history.seen_at
+    history = replace(history, ceiling=ceiling, seen_at=group.at)
+    history = capacity.learn(policy, history, group, scale, levels, settled=settled)
+    if policy.max_delay_seconds is not None and scale is not None:
+        history = _follow_levels(policy, history, levels, scale, previous_at)
+    if policy.lag_per_replica is not None:
+        window = policy.scale_down_cooldown_seconds
+        count = demand.lag_per_replica_count(policy, group)
+        kept = tuple((t, n) for t, n in history.wanted if n > count and t > now - window)
+        history = replace(history, wanted=(*kept, (now, count)))
+    if demand.active(policy, history, group):
+        history = replace(history, active_at=now)
+    return replace(history, behind=_behind(policy, history))
+
+
+def after_scaling(history: History, replicas: int, now: float) -> History:
+    """The history after the operator's own accepted write of `replicas`."""
+    up = history.replicas is not None and replicas > history.replicas
+    again = up and history.raised_to is not None
+    return replace(
+        history,
+        replicas=replicas,
+        changed_at=now,
+        scaled_at=now,
+        raised_to=replicas if up else None,
+        raised_at=(history.raised_at if again else now) if up else None,
+        raised_again=again,
+        ready_at=None,
+        unsettled_since=now,
+        saturation=None,
+    )
+
+
+def _settled(group: GroupReading, scale: Scale | None) -> bool:
+    return (
+        scale is not None
+        and not group.state.rebalancing
+        and group.members > 0
+        and scale.ready == scale.replicas
+        and not scale.rolling
+    )
+
+
+def _follow_replicas(history: History, scale: Scale, now: float) -> History:
+    """Notices a count that somebody else wrote: it restarts the cooldown, and its pods are waited for as ours are."""
+    if history.replicas is None:
+        return replace(history, replicas=scale.replicas)
+    if scale.replicas == history.replicas:
+        return history
+    up = scale.replicas > history.replicas
+    return replace(
+        history,
+        replicas=scale.replicas,
+        changed_at=now,
+        raised_to=scale.replicas if up else None,
+        raised_at=now if up else None,
+        raised_again=False,
+        ready_at=None,
+        saturation=None,
+    )
+
+
+def _follow_offsets(history: History, group: GroupReading) -> History:
+    old = {(t.topic, t.partition): t for t in history.tracks}
+    tracks: list[Track] = []
+    arrived = consumed = 0
+    delay = 0.0
+    unknown = False
+    for reading in group.partitions:
+        before = old.get((reading.topic, reading.partition))
+        track = follow(before, reading, group.at)
+        if before is not None and reading.end_offset >= before.end_offset:
+            arrived += reading.end_offset - before.end_offset
+            if reading.committed_offset is not None and before.committed_offset is not None:
+                consumed += max(0, reading.committed_offset - before.committed_offset)
+        delay = max(delay, waited_seconds(track, reading, group.at))
+        unknown = unknown or reading.lag_messages is None
+        tracks.append(track)
+    last = history.samples[-1] if history.samples else Sample(group.at, 0, 0)
+    sample = Sample(group.at, last.arrived + arrived, last.consumed + consumed)
+    return replace(
+        history,
+        tracks=tuple(tracks),
+        samples=_thinned((*history.samples, sample)),
+        delay_seconds=None if unknown else delay,
+    )
+
+
+def _thinned(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    newest = samples[-1].at
+    kept: list[Sample] = []
+    for sample in samples:
+        age = newest - sample.at
+        if age > KEEP_SECONDS:
+            continue
+        if age > DENSE_SECONDS and kept and sample.at - kept[-1].at < SPARSE_SECONDS - 0.5:
+            continue
+        kept.append(sample)
+    return tuple(kept)
+
+
+def _learn_durations(
+    history: History, group: GroupReading, scale: Scale | None, now: float, *, settled: bool
+) -> History:
+    """Start: from the write of an up until all pods are ready. Rebalance: from there until the group is stable."""
+    if scale is None:
+        return history
+    if history.raised_to is not None and history.ready_at is None and scale.ready >= history.raised_to:
+        took = now - (history.raised_at or now)
+        if 0 < took <= LONGEST_DURATION_SECONDS:
+            history = replace(
+                history,
+                start_seconds_seen=(*history.start_seconds_seen, took)[-REMEMBERED_DURATIONS:],
+            )
+        history = replace(history, ready_at=now)
+    if not settled:
+        return history if history.unsettled_since is not None else replace(history, unsettled_since=now)
+    if history.unsettled_since is None:
+        return history
+    began = history.ready_at if history.raised_to is not None else history.unsettled_since
+    took = now - (began if began is not None else now)
+    if 0 < took <= LONGEST_DURATION_SECONDS:
+        history = replace(
+            history,
+            rebalance_seconds_seen=(*history.rebalance_seconds_seen, took)[-REMEMBERED_DURATIONS:],
+        )
+    return replace(history, unsettled_since=None, raised_to=None, raised_at=None, ready_at=None, raised_again=False)
+
+
+def _follow_levels(
+    policy: Policy, history: History, levels: Levels, scale: Scale, previous_at: float | None
+) -> History:
+    """Moves each level's virtual queue on by one poll, and counts what standing above it has cost.
+
+    A level copes while its queue stays under 20 % of the promise; a longer queue starts its account anew.
+    """
+    what = capacity.capacity_of(policy, history)
+    rate = history.arrival_rate(policy.poll_interval_seconds)
+    if previous_at is None or rate is None or not what.known or policy.max_delay_seconds is None:
+        return history
+    elapsed = history.samples[-1].at - previous_at
+    promise = policy.max_delay_seconds
+    old = {memory.replicas: memory for memory in history.levels}
+    target = max(scale.replicas, history.raised_to or 0)
+    moved: list[LevelMemory] = []
+    for count in levels.counts:
+        sustained = what.per_replica * levels.worth(count)
+        memory = old.get(count, LevelMemory(count))
+        queue = memory.queue_messages + elapsed * (rate - demand.HEADROOM * sustained)
+        queue = min(max(0.0, queue), 0.7 * promise * sustained)
+        if count < target and queue <= 0.2 * promise * sustained:
+            wasted = memory.wasted_replica_seconds + elapsed * (target - count)
+            moved.append(LevelMemory(count, queue, wasted, memory.coped_seconds + elapsed))
+        else:
+            moved.append(LevelMemory(count, queue))
+    return replace(history, levels=tuple(moved))
+
+
+def _behind(policy: Policy, history: History) -> bool:
+    """Behind from half the promise on, until a quarter of it; without a promise from a minute of delay on."""
+    delay = history.delay_seconds
+    if delay is None:
+        return history.behind
+    promise = policy.max_delay_seconds or 120
+    return delay > (promise / 4 if history.behind else promise / 2)

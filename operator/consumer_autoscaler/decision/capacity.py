@@ -1,0 +1,112 @@
+"""What one replica can do, in records per second, in order of trust.
+
+1. What a saturated group was seen to consume (the stretch is long enough for commits in lumps to average out).
+2. What the processing time allows, corrected by nothing: it ignores fetching and committing, so it is an upper bound.
+3. What the user expects (`capacity.expectedRecordsPerMinute`).
+4. What was seen consumed without saturation: a lower bound, used while nothing else is known.
+
+Believing in too much is what breaks promises, so a measured value falls fast and rises slowly, and a value below what
+was seen to be consumed is raised to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from consumer_autoscaler.decision.history import History, Saturation
+from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
+
+SATURATED_SECONDS = 10.0  # a stretch must last this long, and two polls, before it says anything
+SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
+TRUSTED_SECONDS = 60.0  # a stretch of this length replaces the old value entirely
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Records per second of one full replica, where the number comes from, and whether it may be built upon."""
+
+    per_replica: float
+    source: str  # "measured", "processing time", "expected", "seen so far"
+    known: bool  # False: only a lower bound
+
+
+def capacity_of(policy: Policy, history: History) -> Capacity:
+    """The capacity to reckon with now."""
+    seen = history.seen_per_replica
+    if history.capacity_per_replica is not None:
+        return Capacity(max(history.capacity_per_replica, seen), "measured", True)
+    if history.busy_per_replica is not None:
+        return Capacity(max(history.busy_per_replica, seen), "processing time", True)
+    if policy.expected_records_per_second is not None:
+        return Capacity(max(policy.expected_records_per_second, seen), "expected", True)
+    return Capacity(seen, "seen so far", False)
+
+
+def learn(
+    policy: Policy,
+    history: History,
+    group: GroupReading,
+    scale: Scale | None,
+    levels: Levels,
+    *,
+    settled: bool,
+) -> History:
+    """The history with what this reading teaches about capacity. Call after its sample has been appended."""
+    if not settled or scale is None or scale.replicas == 0:
+        return replace(history, saturation=None)
+    worth = levels.worth(scale.replicas)
+    now = history.samples[-1]
+    changed = history.changed_at
+    if worth <= 0 or (changed is not None and now.at - changed < policy.poll_interval_seconds):
+        return replace(history, saturation=None)
+
+    history = _raise_lower_bound(history, worth)
+    rate = history.consumption_rate(2 * policy.poll_interval_seconds) or 0.0
+    if not _saturated(policy, group, rate):
+        return replace(history, saturation=None)
+    stretch = history.saturation
+    if stretch is None or stretch.replicas != scale.replicas:
+        return replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas))
+
+    length = now.at - stretch.since
+    if length < max(SATURATED_SECONDS, 2 * policy.poll_interval_seconds):
+        return history
+    measured = (now.consumed - stretch.consumed_then) / length / worth
+    if measured <= 0:  # nothing is consumed at all: stuck or stopped, which says nothing about capacity
+        return history
+    old = history.capacity_per_replica
+    if old is None:
+        value = measured
+    else:
+        weight = min(1.0, length / TRUSTED_SECONDS)
+        weight = max(weight, 0.5) if measured < old else 0.5 * weight
+        value = old + weight * (measured - old)
+    history = replace(history, capacity_per_replica=value, seen_per_replica=min(history.seen_per_replica, value))
+    if length >= 2 * TRUSTED_SECONDS:  # let the stretch move on, so that a change under way is followed
+        history = replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas))
+    return history
+
+
+def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) -> bool:
+    """Every consumer has work waiting: nearly all partitions lag by a fair share of a backlog that counts."""
+    floor = SATURATED_BACKLOG_SECONDS
+    if policy.max_delay_seconds is not None:
+        floor = min(floor, policy.max_delay_seconds / 4)
+    backlog = group.lag_messages
+    count = len(group.partitions)
+    if count == 0 or backlog < max(1.0, consumed_per_second * floor):
+        return False
+    fair_share = 0.25 * backlog / count
+    lagging = sum(1 for p in group.partitions if p.lag_messages is not None and p.lag_messages >= fair_share)
+    return lagging >= 0.8 * count
+
+
+def _raise_lower_bound(history: History, worth: float) -> History:
+    """What the group was seen to consume over a full minute is the least it can do. It fades by 1 % a poll."""
+    first, last = history.samples[0], history.samples[-1]
+    settled_for = last.at - (history.changed_at if history.changed_at is not None else first.at)
+    if settled_for < 60 or last.at - first.at < 60:
+        return history
+    seen = (history.consumption_rate(60) or 0.0) / worth
+    return replace(history, seen_per_replica=max(seen, 0.99 * history.seen_per_replica))

@@ -1,0 +1,203 @@
+"""How many replicas the load needs: the promise in seconds, or the lag per replica.
+
+The law for a promise (found by simulation, see docs/how-it-decides.md) rests on two ideas. *The lag is a clock*: an
+up is put off as long as one begun a poll later would still serve the oldest message in time; then it is one step, to
+a count that carries the rate and drains slowly. *Downs pay for themselves*: a smaller count is taken once it would
+have coped and the replica-seconds wasted since then have paid for the switch, never after a fixed window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from consumer_autoscaler.decision.capacity import Capacity, capacity_of
+from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
+from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
+
+HEADROOM = 1.1  # a level is sized for this much more than the rate
+COMMIT_SECONDS = 5.0  # records of this many seconds may be processed but not yet committed (auto-commit's default)
+SWITCH_REPLICA_SECONDS = 300.0  # what a scaling costs besides its pause, in replica-seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """`replicas` by the law before any limit, and why. `unbounded` is what would be needed if nothing limited it."""
+
+    replicas: int
+    unbounded: int
+    message: str
+    learning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The derived numbers of one moment; rates in records per second."""
+
+    rate: float  # what to size for
+    rate_now: float  # over one poll
+    rate_minute: float
+    rate_long: float
+    backlog: float  # messages, without those that are only not committed yet
+    capacity: Capacity
+
+    def sustained(self, levels: Levels, replicas: int) -> float:
+        return self.capacity.per_replica * levels.worth(replicas)
+
+
+def active(policy: Policy, history: History, group: GroupReading) -> bool:
+    """Whether there is work: lag above the activation, or arrivals above it since the last reading."""
+    if group.lag_messages > policy.activation_lag_messages or wants_first_commit(policy, group):
+        return True
+    if len(history.samples) < 2:
+        return True  # nothing can be said yet
+    return history.samples[-1].arrived - history.samples[-2].arrived > policy.activation_lag_messages
+
+
+def wants_first_commit(policy: Policy, group: GroupReading) -> bool:
+    """A group that never committed and starts at the end needs one consumer, or it would never count any lag."""
+    return group.never_committed and policy.offset_reset is OffsetReset.LATEST
+
+
+def lag_per_replica_count(policy: Policy, group: GroupReading) -> int:
+    """ceil(lag / lagPerReplica), the rule KEDA and the HPA use, without tolerance and without a capped metric."""
+    assert policy.lag_per_replica is not None
+    return math.ceil(group.lag_messages / policy.lag_per_replica)
+
+
+def signals_of(policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels) -> Signals | None:
+    """None until two readings have been seen."""
+    poll = policy.poll_interval_seconds
+    now = history.arrival_rate(poll)
+    if now is None:
+        return None
+    two = history.arrival_rate(2 * poll) or now
+    minute = history.arrival_rate(max(SHORT_WINDOW_SECONDS, 4 * poll)) or now
+    long = history.arrival_rate(max(LONG_WINDOW_SECONDS, 20 * poll)) or now
+    rate = max(now, (now + two) / 2) if now < two < minute else max(now, minute)
+    capacity = capacity_of(policy, history)
+    pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
+    backlog = max(0.0, group.lag_messages - COMMIT_SECONDS * pace)
+    return Signals(rate, now, minute, long, backlog, capacity)
+
+
+def promise_demand(
+    policy: Policy,
+    history: History,
+    group: GroupReading,
+    replicas: int,
+    levels: Levels,
+    *,
+    starting: bool,
+    now: float,
+) -> Demand:
+    """The count that keeps the promise; `replicas` itself when there is no reason to move.
+
+    `starting`: pods of an up are not all there yet, then the up may be raised once and nothing else.
+    """
+    promise = policy.max_delay_seconds
+    assert promise is not None
+    s = signals_of(policy, history, group, replicas, levels)
+    if s is None:
+        return Demand(replicas, replicas, "watching: a rate needs two readings")
+    if not s.capacity.known:
+        return _learning_demand(history, group, replicas, levels, s)
+
+    start, pause = history.start_seconds, history.rebalance_seconds
+    poll = policy.poll_interval_seconds
+    carries = s.sustained(levels, replicas)
+    delay = history.delay_seconds or 0.0
+    # A backlog that is late already is drained within the promise, one that is not, slowly: a short drain makes
+    # oversized steps.
+    drain = float(promise) if delay > promise else 10.0 * promise
+    grown = max(0.0, s.backlog + start * (s.rate - carries))
+    need = HEADROOM * s.rate + (grown + pause * s.rate) / drain
+    unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
+    numbers = (
+        f"{s.rate:.1f}/s arriving, {s.backlog:.0f} waiting, {s.capacity.per_replica:.1f}/s per replica"
+        f" ({s.capacity.source})"
+    )
+    up = max(levels.next_above(replicas), levels.at_least(need / s.capacity.per_replica))
+
+    if starting:
+        behind = s.rate_now > s.sustained(levels, max(replicas, history.raised_to or 0))
+        if behind and not history.raised_again and up > replicas:
+            return Demand(up, unbounded, f"{numbers}: the load has outgrown the pods that are starting")
+        return Demand(replicas, unbounded, f"{numbers}: pods are starting")
+
+    oldest = _delay_if_an_up_waited_a_poll(history, s, carries, start + poll, pause, now)
+    deadline = promise - (0.4 * poll + 0.1 * promise)
+    overloaded = 1.05 * s.rate > carries or s.backlog > (carries - s.rate) * drain
+    top = s.sustained(levels, levels.counts[-1])
+    if replicas < levels.counts[-1] and (
+        (max(oldest, delay) > deadline and overloaded) or (s.rate > 0.9 * top and s.rate_now > carries)
+    ):
+        return Demand(up, unbounded, f"{numbers}: an up begun one poll later would let messages wait {oldest:.0f} s")
+
+    if s.backlog <= 0.4 * promise * s.rate or s.backlog < 1:
+        lower = _paid_down(policy, history, replicas, levels, s, drain)
+        if lower is not None:
+            return Demand(lower, min(unbounded, lower), f"{numbers}: {lower} would have coped for long enough")
+    return Demand(replicas, unbounded, f"{numbers}: {replicas} carry {carries:.1f}/s")
+
+
+def _delay_if_an_up_waited_a_poll(
+    history: History, s: Signals, carries: float, until_start: float, pause: float, now: float
+) -> float:
+    """The oldest message's wait when an up that is begun one poll from now has started and rebalanced."""
+    done = history.samples[-1].arrived - s.backlog + until_start * carries
+    return now + until_start + pause - history.arrival_time(done, 1.05 * s.rate)
+
+
+def _paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s: Signals, drain: float) -> int | None:
+    """The smallest count that carries the load, has coped, and whose saving has paid for the switch."""
+    promise = policy.max_delay_seconds or 60
+    memory = {level.replicas: level for level in history.levels}
+    settle = history.start_seconds + history.rebalance_seconds
+    for count in levels.counts:
+        if count >= replicas:
+            break
+        past = memory.get(count)
+        if past is None:
+            continue
+        carries = s.sustained(levels, count)
+        price = SWITCH_REPLICA_SECONDS + (replicas - count) * settle + history.rebalance_seconds * replicas
+        if (
+            carries >= s.rate + s.backlog / drain
+            and past.coped_seconds >= max(2 * policy.poll_interval_seconds, promise / 2)
+            and (carries >= s.rate_long or s.rate_minute <= 0.98 * s.rate_long)
+            and past.wasted_replica_seconds >= price
+        ):
+            return count
+    return None
+
+
+def _learning_demand(history: History, group: GroupReading, replicas: int, levels: Levels, s: Signals) -> Demand:
+    """Nothing is known but what was consumed so far: step up while the delay grows, down by one level at most."""
+    consumed = history.consumption_rate(SHORT_WINDOW_SECONDS) or 0.0
+    grows = s.rate_now > 1.02 * consumed and group.lag_messages > COMMIT_SECONDS * max(s.rate, 1.0)
+    message = f"{s.rate:.1f}/s arriving, {consumed:.1f}/s consumed, capacity of a replica not learned yet"
+    if grows and replicas < levels.counts[-1]:
+        worth = levels.worth(replicas) * min(2.0, s.rate / consumed if consumed > 0 else 2.0)
+        up = max(levels.next_above(replicas), min(levels.at_least(worth), 2 * replicas))
+        return Demand(up, up, f"{message}: the backlog grows", learning=True)
+    return Demand(replicas, replicas, message, learning=True)
+
+
+def from_zero_demand(policy: Policy, history: History, group: GroupReading, levels: Levels) -> Demand:
+    """From 0: straight to the count that clears the backlog within half the promise, if a capacity is remembered."""
+    first = levels.counts[0]
+    capacity = capacity_of(policy, history)
+    if policy.max_delay_seconds is None or not capacity.known or capacity.per_replica <= 0:
+        return Demand(first, first, "capacity of a replica not learned yet: start with one", learning=True)
+    rate = history.arrival_rate(policy.poll_interval_seconds) or 0.0
+    grown = group.lag_messages + history.start_seconds * rate
+    need = (HEADROOM * rate + grown / (policy.max_delay_seconds / 2)) / capacity.per_replica
+    unbounded = max(first, math.ceil(need - 1e-9))
+    return Demand(
+        levels.at_least(need),
+        unbounded,
+        f"{rate:.1f}/s arriving, {group.lag_messages} waiting, {capacity.per_replica:.1f}/s per replica"
+        f" ({capacity.source})",
+    )

@@ -1,0 +1,145 @@
+"""What a person is told: the conditions that follow from one decision."""
+
+from __future__ import annotations
+
+from consumer_autoscaler.decision.capacity import capacity_of
+from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.limits import Proposal
+from consumer_autoscaler.decision.reasons import (
+    BackpressureReason,
+    ConditionStatus,
+    ConditionType,
+    LimitReason,
+    PromiseReason,
+    SourceReason,
+)
+from consumer_autoscaler.decision.values import (
+    Condition,
+    Figures,
+    GroupReading,
+    Observation,
+    Policy,
+    Unavailable,
+)
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+def source_healthy(observation: Observation) -> Condition:
+    """Whether the last reading was good enough to decide on."""
+    group, processing = observation.group, observation.processing
+    if isinstance(group, Unavailable):
+        status = UNKNOWN if group.reason is SourceReason.NOT_READ_YET else FALSE
+        return Condition(ConditionType.SOURCE_HEALTHY, status, group.reason, group.message)
+    if isinstance(processing, Unavailable):
+        return Condition(ConditionType.SOURCE_HEALTHY, FALSE, processing.reason, processing.message)
+    return Condition(
+        ConditionType.SOURCE_HEALTHY,
+        TRUE,
+        SourceReason.VALID,
+        group.note or "lag was read from all partitions",
+    )
+
+
+def scaling_limited(proposal: Proposal) -> Condition:
+    """Which limit changed the demand last."""
+    if proposal.limit is None:
+        return Condition(
+            ConditionType.SCALING_LIMITED,
+            FALSE,
+            LimitReason.DESIRED_WITHIN_RANGE,
+            "no limit changed the demand",
+        )
+    return Condition(ConditionType.SCALING_LIMITED, TRUE, proposal.limit, proposal.limit_message)
+
+
+def backpressured(
+    policy: Policy,
+    observation: Observation,
+    history: History,
+    levels: Levels | None,
+    proposal: Proposal | None,
+) -> Condition:
+    """Whether the group is behind, and what stands in the way."""
+    kind = ConditionType.BACKPRESSURED
+    group = observation.group
+    if isinstance(group, Unavailable) or history.delay_seconds is None:
+        return Condition(kind, UNKNOWN, BackpressureReason.LAG_UNKNOWN, "the lag is not known")
+    if not history.behind:
+        return Condition(kind, FALSE, BackpressureReason.KEEPING_UP, "the group keeps up")
+    if group.state.rebalancing:
+        return Condition(kind, UNKNOWN, BackpressureReason.REBALANCING, f"the group is {group.state}")
+    behind = f"{group.lag_messages} messages wait, the oldest for {history.delay_seconds:.0f} s"
+    if proposal is not None and proposal.limit is LimitReason.PARTITION_LIMIT:
+        return Condition(
+            kind,
+            TRUE,
+            BackpressureReason.PARTITION_LIMIT,
+            f"{behind}; {proposal.limit_message}: add partitions",
+        )
+    if proposal is not None and proposal.limit is LimitReason.MAX_REPLICAS:
+        return Condition(kind, TRUE, BackpressureReason.MAX_REPLICAS, f"{behind}; {proposal.limit_message}: raise it")
+    return Condition(kind, TRUE, BackpressureReason.UNDER_PROVISIONED, f"{behind}; {_remedy(policy, history, levels)}")
+
+
+def _remedy(policy: Policy, history: History, levels: Levels | None) -> str:
+    capacity = capacity_of(policy, history)
+    rate = history.arrival_rate(60)
+    if levels is None or not capacity.known or rate is None or not history.replicas:
+        return "more replicas are being tried"
+    carries = capacity.per_replica * levels.worth(history.replicas)
+    return f"{rate:.1f}/s arrive, {history.replicas} replicas carry {carries:.1f}/s"
+
+
+def promise_kept(policy: Policy, observation: Observation, history: History) -> Condition:
+    """Whether a message waits longer than promised now, and whether the promise can be kept at all."""
+    kind = ConditionType.PROMISE_KEPT
+    promise = policy.max_delay_seconds
+    if promise is None:
+        return Condition(kind, UNKNOWN, PromiseReason.NO_PROMISE, "`objective.maxDelaySeconds` is not set")
+    delay = history.delay_seconds
+    if isinstance(observation.group, Unavailable) or delay is None:
+        return Condition(kind, UNKNOWN, PromiseReason.LAG_UNKNOWN, "the lag is not known")
+    if delay > promise:
+        return Condition(
+            kind,
+            FALSE,
+            PromiseReason.DELAY_ABOVE_PROMISE,
+            f"the oldest message waits {delay:.0f} s of {promise} s",
+        )
+    learned = history.start_seconds_seen and history.rebalance_seconds_seen
+    least = history.start_seconds + history.rebalance_seconds + policy.poll_interval_seconds + 5
+    if learned and promise < least:
+        return Condition(
+            kind,
+            FALSE,
+            PromiseReason.PROMISE_TOO_SHORT,
+            f"a new pod needs {least:.0f} s until it helps (start {history.start_seconds:.0f} s, rebalance"
+            f" {history.rebalance_seconds:.0f} s, poll {policy.poll_interval_seconds} s): promise at least that",
+        )
+    return Condition(kind, TRUE, PromiseReason.WITHIN_PROMISE, f"no message waits longer than {promise} s")
+
+
+def figures_of(policy: Policy, observation: Observation, history: History) -> Figures:
+    """The numbers for status, metrics and explain; what is not known stays None."""
+    capacity = capacity_of(policy, history)
+    start = history.start_seconds if history.start_seconds_seen else None
+    pause = history.rebalance_seconds if history.rebalance_seconds_seen else None
+    per_replica = capacity.per_replica if capacity.known else None
+    group = observation.group
+    if not isinstance(group, GroupReading):
+        return Figures(capacity_per_replica_per_second=per_replica, start_seconds=start, rebalance_seconds=pause)
+    known = all(p.lag_messages is not None for p in group.partitions)
+    return Figures(
+        lag_messages=group.lag_messages if known else None,
+        delay_seconds=history.delay_seconds,
+        partitions=len(group.partitions),
+        partitions_with_lag=sum(1 for p in group.partitions if p.lag_messages),
+        partition_ceiling=group.partition_ceiling or history.ceiling or None,
+        arrival_per_second=history.arrival_rate(60),
+        consumed_per_second=history.consumption_rate(60),
+        capacity_per_replica_per_second=per_replica,
+        start_seconds=start,
+        rebalance_seconds=pause,
+    )

@@ -1,0 +1,76 @@
+"""How long the oldest unprocessed message has waited, from end offsets alone.
+
+Each partition keeps a few (time, end offset) points. The message at the committed offset arrived when the end offset
+passed it, found by linear interpolation between the two points around it. Exact up to the spacing of the polls, needs
+no rate and no fetch (the idea of kafka-lag-exporter's lookup table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumer_autoscaler.decision.values import PartitionReading
+
+MAX_POINTS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What is remembered of one partition: its last offsets and the points that the delay needs."""
+
+    topic: str
+    partition: int
+    committed_offset: int | None
+    end_offset: int
+    times: tuple[float, ...]
+    ends: tuple[int, ...]
+
+
+def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
+    """The track after one more reading. Points that no unprocessed message can need any more are dropped."""
+    end = reading.end_offset
+    if track is None or end < track.end_offset:  # new, or the topic was made anew: its past means nothing
+        return Track(reading.topic, reading.partition, reading.committed_offset, end, (at,), (end,))
+    times, ends = track.times, track.ends
+    if ends[-1] == end:  # nothing arrived: the next message arrives after now, so the later time is the better point
+        times = (*times[:-1], at)
+    else:
+        times, ends = (*times, at), (*ends, end)
+    position = position_of(reading)
+    first = 0
+    while first + 1 < len(ends) and ends[first + 1] <= position:
+        first += 1
+    times, ends = times[first:], ends[first:]
+    if len(ends) > MAX_POINTS:  # thin out the older half, keep its first point
+        half = MAX_POINTS // 2
+        times = (*times[:half:2], *times[half:])
+        ends = (*ends[:half:2], *ends[half:])
+    return Track(reading.topic, reading.partition, reading.committed_offset, end, times, ends)
+
+
+def position_of(reading: PartitionReading) -> int:
+    """The offset of the first unprocessed message, as far as the lag counts it."""
+    if reading.lag_messages is None:
+        return reading.end_offset
+    return reading.end_offset - reading.lag_messages
+
+
+def waited_seconds(track: Track, reading: PartitionReading, now: float) -> float:
+    """How long the oldest unprocessed message of the partition has waited; 0.0 when there is none.
+
+    A message that is older than the oldest point is placed by the slope of the points, and is at least as old as
+    they are: after a restart the delay is a lower bound until it has been drained once.
+    """
+    position = position_of(reading)
+    if position >= reading.end_offset:
+        return 0.0
+    times, ends = track.times, track.ends
+    for i in range(len(ends) - 1, -1, -1):
+        if ends[i] <= position:
+            if i + 1 == len(ends):
+                return 0.0  # arrived after the last point: younger than this reading
+            share = (position - ends[i]) / (ends[i + 1] - ends[i])
+            return max(0.0, now - (times[i] + share * (times[i + 1] - times[i])))
+    span, grown = times[-1] - times[0], ends[-1] - ends[0]
+    older = (ends[0] - position) * span / grown if grown > 0 else 0.0
+    return max(0.0, now - times[0] + older)
