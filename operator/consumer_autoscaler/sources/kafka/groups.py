@@ -1,0 +1,162 @@
+"""What a describe answer says about a group, and how many of its consumers can have work.
+
+A group is of the classic kind (DescribeGroups) or of KIP-848's (ConsumerGroupDescribe). The classic request
+calls an unknown group and a KIP-848 group alike Dead, without an error, so Dead alone never means that
+there are no consumers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from consumer_autoscaler.decision.reasons import GroupState
+from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.wire import skip_consumer_member_head, skip_consumer_member_tail
+
+
+class GroupKind(Enum):
+    UNKNOWN = "unknown"
+    CLASSIC = "classic"
+    CONSUMER = "consumer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFacts:
+    """One description. `topics` is the union of the members' subscriptions, None when it is not told.
+
+    The classic kind tells members' subscriptions and assignments only while the group is Stable;
+    `idle_members` is 0 otherwise. `assignor` is empty where it is not told. `partitions` is the highest
+    partition given out plus one, per topic: more than the metadata has means that the metadata is old.
+    """
+
+    state: GroupState
+    members: int = 0
+    idle_members: int = 0
+    assignor: str = ""
+    topics: tuple[str, ...] | None = None
+    partitions: tuple[tuple[str, int], ...] = ()
+
+
+GONE = GroupFacts(state=GroupState.DEAD)
+
+
+def partition_ceiling(assignor: str | None, partition_counts: Iterable[int]) -> int:
+    """The number of consumers that can have work.
+
+    `range` gives out each topic by itself, beginning with the same members, so it is the largest topic's
+    count; all other assignors spread all partitions, so it is the sum. When no assignor was ever seen: the
+    largest topic, which leaves no consumer idle under any assignor.
+    """
+    counts = list(partition_counts)
+    if assignor is None or assignor == "range":
+        return max(counts, default=0)
+    return sum(counts)
+
+
+def group_state(name: str) -> GroupState:
+    """Unknown for a word that is not known."""
+    try:
+        return GroupState(name)
+    except ValueError:
+        return GroupState.UNKNOWN
+
+
+def parse_classic(body: bytes) -> GroupFacts:
+    """Reads the body of a DescribeGroups v5 group; raises one of DECODE_ERRORS."""
+    cursor = Cursor(body)
+    state = group_state(cursor.string())
+    protocol_type, assignor = cursor.string(), cursor.string()
+    stable = state is GroupState.STABLE
+    readable = stable and protocol_type in ("consumer", "stream")
+    topics: set[str] = set()
+    highest: dict[str, int] = {}
+    idle = 0
+    members = cursor.count()
+    for _ in range(members):
+        for _ in range(4):  # member, instance, client, host
+            cursor.skip_blob()
+        subscription, assignment = cursor.blob(), cursor.blob()
+        cursor.skip_tags()
+        if readable:
+            topics.update(_subscribed(subscription))
+            idle += not _note_assigned(assignment, highest)
+    return GroupFacts(
+        state=state,
+        members=members,
+        idle_members=idle,
+        assignor=sys.intern(assignor),
+        topics=tuple(sorted(topics)) if readable and topics else None,
+        partitions=tuple(highest.items()),
+    )
+
+
+def _subscribed(metadata: bytes) -> list[str]:
+    """The topics of a ConsumerProtocolSubscription of any version; another form has none."""
+    cursor = Cursor(metadata)
+    try:
+        cursor.int16()  # version
+        return [sys.intern(cursor.old_string()) for _ in range(cursor.old_count())]
+    except DECODE_ERRORS:
+        return []
+
+
+def _note_assigned(assignment: bytes, highest: dict[str, int]) -> bool:
+    """Whether a ConsumerProtocolAssignment gives its member any partition. No bytes at all: it gives none."""
+    cursor = Cursor(assignment)
+    some = False
+    try:
+        cursor.int16()  # version
+        for _ in range(cursor.old_count()):
+            topic = sys.intern(cursor.old_string())
+            for _ in range(cursor.old_count()):
+                highest[topic] = max(highest.get(topic, 0), cursor.int32() + 1)
+                some = True
+    except DECODE_ERRORS:
+        return bool(assignment)  # another form: busy as far as can be told
+    return some
+
+
+def parse_consumer(body: bytes, version: int) -> GroupFacts:
+    """Reads the body of a ConsumerGroupDescribe group; raises one of DECODE_ERRORS."""
+    cursor = Cursor(body)
+    state = group_state(cursor.string())
+    cursor.skip(8)  # group epoch, assignment epoch
+    assignor = cursor.string()
+    topics: set[str] = set()
+    highest: dict[str, int] = {}
+    idle = 0
+    members = cursor.count()
+    for _ in range(members):
+        skip_consumer_member_head(cursor)
+        topics.update(sys.intern(cursor.string()) for _ in range(cursor.count()))
+        by_expression = bool(cursor.blob())
+        own = _note_consumer_assignment(cursor, highest)
+        target = _note_consumer_assignment(cursor, highest)
+        if by_expression:  # what the expression matches is what the members are given
+            topics.update(own, target)
+        idle += not own
+        skip_consumer_member_tail(cursor, version)
+    return GroupFacts(
+        state=state,
+        members=members,
+        idle_members=idle if state is GroupState.STABLE else 0,
+        assignor=sys.intern(assignor) if members else "",
+        topics=tuple(sorted(topics)) if topics else None,
+        partitions=tuple(highest.items()),
+    )
+
+
+def _note_consumer_assignment(cursor: Cursor, highest: dict[str, int]) -> set[str]:
+    topics: set[str] = set()
+    for _ in range(cursor.count()):
+        cursor.skip(16)  # topic id
+        topic = sys.intern(cursor.string())
+        for _ in range(cursor.count()):
+            highest[topic] = max(highest.get(topic, 0), cursor.int32() + 1)
+            topics.add(topic)
+        cursor.skip_tags()
+    cursor.skip_tags()
+    return topics
