@@ -70,8 +70,22 @@ class AtMostParts:
         return _with_rule(handler(schema), f"self.split(',').size() <= {self.count}", self.message)
 
 
-def _checked(inner: CoreSchema, holds: Callable[[str], bool], message: str) -> CoreSchema:
-    def check(value: str) -> str:
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Annotates an integer: it is one of `choices`."""
+
+    choices: tuple[int, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        listed = ", ".join(str(choice) for choice in self.choices)
+        return _checked(handler(source), self.choices.__contains__, f"must be one of {listed}")
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonDict:
+        return {**handler(schema), "enum": list(self.choices)}
+
+
+def _checked(inner: CoreSchema, holds: Callable[[Any], bool], message: str) -> CoreSchema:
+    def check(value: Any) -> Any:
         if not holds(value):
             refuse(message)
         return value

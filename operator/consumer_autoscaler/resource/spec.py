@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.spec_schema import (
+    KafkaSourceSpec,
     MetricsPer,
     MetricsPreset,
-    PodMetricsSpec,
     ScaleDownSpec,
     ScaleUpSpec,
     ScalingSpec,
@@ -62,8 +62,8 @@ class PodMetrics:
     """Where the consumers' pods say how long a record takes, and in whose words."""
 
     port: int
-    preset: MetricsPreset
-    per: MetricsPer
+    preset: MetricsPreset = MetricsPreset.AUTO
+    per: MetricsPer = MetricsPer.RECORD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,56 +104,62 @@ def parse(body: Mapping[str, Any]) -> Resource:
         raise InvalidSpec(tuple(_problem(item) for item in error.errors(include_url=False))) from None
     kafka = spec.sources[0].kafka
     assert kafka is not None  # the model refuses a source of no kind
-    sources = spec.processing_time.sources if spec.processing_time else []
+    policy = _policy(spec, kafka)
     return Resource(
         namespace=namespace,
         name=name,
         uid=uid,
         generation=generation,
         target=Target(kind=spec.target_ref.kind, name=spec.target_ref.name),
-        policy=_policy(spec, kafka.consumers_per_pod),
+        policy=policy,
         kafka=KafkaSpec(
-            bootstrap_servers=tuple(
-                dict.fromkeys(part.strip() for part in kafka.bootstrap_servers.split(","))
-            ),
+            bootstrap_servers=_addresses(kafka.bootstrap_servers),
             consumer_group=kafka.consumer_group,
             topics=tuple(dict.fromkeys(kafka.topics)),
-            offset_reset=kafka.offset_reset,
+            offset_reset=policy.offset_reset,
         ),
-        pod_metrics=tuple(_pod_metrics(source.pod_metrics) for source in sources if source.pod_metrics),
+        pod_metrics=_pod_metrics(spec),
     )
 
 
-def _policy(spec: Spec, consumers_per_pod: int) -> Policy:
-    """What the user did not set is left to the defaults of Policy."""
+def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
     scaling = spec.scaling or ScalingSpec()
     up, down = scaling.scale_up or ScaleUpSpec(), scaling.scale_down or ScaleDownSpec()
-    chosen: dict[str, Any] = {
-        "max_delay_seconds": spec.objective.max_delay_seconds,
-        "lag_per_replica": spec.objective.lag_per_replica,
-        "expected_records_per_second": spec.capacity.expected_records_per_minute / 60
-        if spec.capacity
-        else None,
-        "poll_interval_seconds": scaling.poll_interval_seconds,
-        "replica_steps": scaling.replica_steps,
-        "scale_up_cooldown_seconds": up.cooldown_seconds,
-        "scale_up_max_step": up.max_step,
-        "scale_down_cooldown_seconds": down.cooldown_seconds,
-        "scale_down_max_step_percent": down.max_step_percent,
-        "activation_lag_messages": scaling.activation_lag_messages,
-        "idle_seconds": scaling.idle_seconds,
-    }
+    expected = spec.capacity.expected_records_per_minute if spec.capacity else None
     return Policy(
         min_replicas=spec.min_replicas,
         max_replicas=spec.max_replicas,
         mode=spec.mode,
-        consumers_per_pod=consumers_per_pod,
-        **{name: value for name, value in chosen.items() if value is not None},
+        **_chosen(
+            max_delay_seconds=spec.objective.max_delay_seconds,
+            lag_per_replica=spec.objective.lag_per_replica,
+            expected_records_per_second=None if expected is None else expected / 60,
+            offset_reset=kafka.offset_reset,
+            consumers_per_pod=kafka.consumers_per_pod,
+            poll_interval_seconds=scaling.poll_interval_seconds,
+            replica_steps=scaling.replica_steps,
+            scale_up_cooldown_seconds=up.cooldown_seconds,
+            scale_up_max_step=up.max_step,
+            scale_down_cooldown_seconds=down.cooldown_seconds,
+            scale_down_max_step_percent=down.max_step_percent,
+            activation_lag_messages=scaling.activation_lag_messages,
+            idle_seconds=scaling.idle_seconds,
+        ),
     )
 
 
-def _pod_metrics(spec: PodMetricsSpec) -> PodMetrics:
-    return PodMetrics(port=spec.port, preset=spec.preset, per=spec.per)
+def _pod_metrics(spec: Spec) -> tuple[PodMetrics, ...]:
+    wanted = [source.pod_metrics for source in spec.processing_time.sources] if spec.processing_time else []
+    return tuple(PodMetrics(port=each.port, **_chosen(preset=each.preset, per=each.per)) for each in wanted if each)
+
+
+def _addresses(bootstrap_servers: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address.strip() for address in bootstrap_servers.split(",")))
+
+
+def _chosen(**values: Any) -> dict[str, Any]:
+    """What the user set; the rest is left to the defaults of the value it goes into."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _text(metadata: Mapping[str, Any], key: str) -> str:
@@ -191,7 +197,7 @@ def _problem(error: Mapping[str, Any]) -> str:
         case "too_long":
             says = f"must have at most {context['max_length']} entries"
         case "enum" | "literal_error":
-            says = f"must be one of {context['expected']}"
+            says = f"must be {'one of ' if ' or ' in context['expected'] else ''}{context['expected']}"
         case _:
             says = str(error["msg"])
     return f"{path}: {says}"

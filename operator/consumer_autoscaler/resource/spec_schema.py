@@ -1,8 +1,11 @@
 """What people write: the fields of `spec`, each with its type, its bounds and the words of `kubectl explain`.
 
 Schema defaults are written into the stored object for good, so only values that will never change have one
-here. Tuning defaults are those of `Policy`; the descriptions quote them. Unknown fields are ignored on
-reading, so that a newer CRD does not break an older operator; the API server refuses them on writing.
+here, and, but for the key of `sources`, none inside a list: tools that compare what was applied with what is
+stored take a list as a whole. The other defaults are those of `Policy`; the descriptions quote them.
+
+Unknown fields are ignored on reading, so that a newer CRD does not break an older operator; the API server
+refuses them on writing.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from consumer_autoscaler.resource.schema_rules import (
     TOPIC,
     AtMostParts,
     Matches,
+    OneOf,
     cel,
     refuse,
 )
@@ -31,6 +35,7 @@ MAX_MESSAGES = 1_000_000_000_000
 MAX_COOLDOWN_SECONDS = 86_400
 MAX_DELAY_SECONDS = 604_800
 MAX_BOOTSTRAP_SERVERS = 16
+POLL_INTERVALS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300)
 
 _ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"
 _MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
@@ -77,9 +82,7 @@ class Part(BaseModel):
 
 
 class TargetRefSpec(Part):
-    api_version: Literal["apps/v1"] = Field(
-        default="apps/v1", description="The API version of the target: apps/v1."
-    )
+    api_version: Literal["apps/v1"] = Field(default="apps/v1", description="The API version of the target: apps/v1.")
     kind: TargetKind = Field(
         default=TargetKind.DEPLOYMENT, description="What runs the consumers: Deployment or StatefulSet."
     )
@@ -122,17 +125,18 @@ class KafkaSourceSpec(Part):
         "while it has no members, those it has committed offsets for.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
-    offset_reset: OffsetReset = Field(
-        default=OffsetReset.LATEST,
+    offset_reset: OffsetReset | None = Field(
+        default=None,
         description="What a partition without a committed offset means; set it as the consumers' "
         "`auto.offset.reset`. Latest: only records from now on count, so there is no lag. Earliest: every "
-        "record still there is lag. None: its lag is unknown.",
+        "record still there is lag. None: its lag is unknown. " + _unset("offset_reset"),
     )
-    consumers_per_pod: StrictInt = Field(
-        default=1,
+    consumers_per_pod: StrictInt | None = Field(
+        default=None,
         ge=1,
         le=1000,
-        description="How many consumers of the group run in one pod, such as the threads of one process.",
+        description="How many consumers of the group run in one pod, such as the threads of one process. "
+        + _unset("consumers_per_pod"),
     )
 
 
@@ -190,17 +194,15 @@ class CapacitySpec(Part):
 
 
 class PodMetricsSpec(Part):
-    port: StrictInt = Field(
-        ge=1, le=65_535, description="The port at which each pod of the target serves /metrics."
-    )
-    preset: MetricsPreset = Field(
-        default=MetricsPreset.AUTO,
+    port: StrictInt = Field(ge=1, le=65_535, description="The port at which each pod of the target serves /metrics.")
+    preset: MetricsPreset | None = Field(
+        default=None,
         description="Whose metric names to look for: OpenTelemetry, Spring, Quarkus, Faust, or Convention "
         "for `kafka_consumer_processing_seconds`. Auto: the first of them that is there.",
     )
-    per: MetricsPer = Field(
-        default=MetricsPer.RECORD,
-        description="What one measurement covers: one Record, or the whole Batch of one poll.",
+    per: MetricsPer | None = Field(
+        default=None,
+        description="What one measurement covers: one Record, or the whole Batch of one poll. When not set: Record.",
     )
 
 
@@ -261,7 +263,7 @@ class ScaleDownSpec(Part):
 
 
 class ScalingSpec(Part):
-    poll_interval_seconds: Literal[1, 2, 5, 10, 15, 30, 60, 120, 300] | None = Field(
+    poll_interval_seconds: Annotated[StrictInt, OneOf(POLL_INTERVALS_SECONDS)] | None = Field(
         default=None,
         description="Seconds from one reading to the next: 1, 2, 5, 10, 15, 30, 60, 120 or 300, so that "
         "resources of one cluster can share a reading. " + _unset("poll_interval_seconds"),
@@ -325,9 +327,7 @@ class Spec(Part):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     objective: ObjectiveSpec = Field(description="What the scaling is for. Exactly one of its members.")
-    capacity: CapacitySpec | None = Field(
-        default=None, description="What is known beforehand about one replica."
-    )
+    capacity: CapacitySpec | None = Field(default=None, description="What is known beforehand about one replica.")
     processing_time: ProcessingTimeSpec | None = Field(
         default=None,
         description="Where to read how long one record takes, so that it need not be learned from lag alone.",

@@ -44,12 +44,8 @@ class ConditionPart(Part):
 class ReplicasPart(Part):
     current: _Number | None = Field(default=None, description="Replicas the target asks for now.")
     ready: _Number | None = Field(default=None, description="Replicas that are ready.")
-    desired: _Number | None = Field(
-        default=None, description="Replicas the last decision wants, all limits applied."
-    )
-    recommended: _Number | None = Field(
-        default=None, description="Replicas the load asks for, before any limit."
-    )
+    desired: _Number | None = Field(default=None, description="Replicas the last decision wants, all limits applied.")
+    recommended: _Number | None = Field(default=None, description="Replicas the load asks for, before any limit.")
 
 
 class LagPart(Part):
@@ -65,21 +61,15 @@ class LagPart(Part):
 
 class RatesPart(Part):
     arrival_per_minute: _Number | None = Field(default=None, description="Records that arrive in a minute.")
-    consumed_per_minute: _Number | None = Field(
-        default=None, description="Records the group commits in a minute."
-    )
+    consumed_per_minute: _Number | None = Field(default=None, description="Records the group commits in a minute.")
     capacity_per_replica_per_minute: _Number | None = Field(
         default=None, description="Records one replica is reckoned to process in a minute."
     )
 
 
 class ProcessingTimePart(Part):
-    mean_microseconds: _Number | None = Field(
-        default=None, description="Mean time for one record, in microseconds."
-    )
-    p50_microseconds: _Number | None = Field(
-        default=None, description="Median time for one record, in microseconds."
-    )
+    mean_microseconds: _Number | None = Field(default=None, description="Mean time for one record, in microseconds.")
+    p50_microseconds: _Number | None = Field(default=None, description="Median time for one record, in microseconds.")
     p95_microseconds: _Number | None = Field(
         default=None, description="95 of 100 records take no longer than this, in microseconds."
     )
@@ -134,12 +124,6 @@ class Status(Part):
     lag: LagPart | None = Field(default=None, description="How far the group is behind.")
     rates: RatesPart | None = Field(default=None, description="How fast records come and go.")
     processing_time: ProcessingTimePart | None = Field(default=None, description="How long one record takes.")
-    decision: DecisionPart | None = Field(
-        default=None, description="What was decided, and the whole way to it."
-    )
-    last_scale_time: _Time | None = Field(
-        default=None, description="When the operator last changed the replicas."
-    )
-    learned: LearnedPart | None = Field(
-        default=None, description="What was measured and is kept over a restart."
-    )
+    decision: DecisionPart | None = Field(default=None, description="What was decided, and the whole way to it.")
+    last_scale_time: _Time | None = Field(default=None, description="When the operator last changed the replicas.")
+    learned: LearnedPart | None = Field(default=None, description="What was measured and is kept over a restart.")
