@@ -124,9 +124,7 @@ class Credentials:
             read_bufsize=2**18,
         )
 
-    async def _sign(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def _sign(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         authorization = await self.authorization()
         if authorization:
             request.headers["Authorization"] = authorization
@@ -136,9 +134,7 @@ class Credentials:
 
     def _ssl_context(self) -> ssl.SSLContext:
         configuration = self._configuration
-        context = ssl.create_default_context(
-            cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data
-        )
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
         # Python 3.13 began to refuse authorities without key identifiers, which many clusters have. The chain
         # and the host name are still verified.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -198,9 +198,7 @@ class Kube:
         body: Json = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
         query = {"fieldManager": field_manager}
         return _fresh_scale(
-            await self._transport.request(
-                "patch", f"{resource}/scale", f"{path}/scale", query=query, body=body
-            )
+            await self._transport.request("patch", f"{resource}/scale", f"{path}/scale", query=query, body=body)
         )
 
     async def scale_managed_time(self, key: TargetKey, field_manager: str = FIELD_MANAGER) -> float | None:
@@ -212,9 +210,7 @@ class Kube:
 
     async def list_targets(self, kind: str, namespace: str | None) -> tuple[list[Json], str]:
         """All targets of a kind, and the resourceVersion to watch from. Costly: once, then watch."""
-        return await self._list(
-            _TARGET_PLURALS[kind], _collection("apps", "v1", namespace, _TARGET_PLURALS[kind])
-        )
+        return await self._list(_TARGET_PLURALS[kind], _collection("apps", "v1", namespace, _TARGET_PLURALS[kind]))
 
     def watch_targets(self, kind: str, namespace: str | None, resource_version: str) -> AsyncIterator[Json]:
         """Changes from a version on as `{"type", "object"}`, bookmarks among them; ends when the server ends
@@ -240,9 +236,7 @@ class Kube:
         """
         if not selector:
             raise Invalid("EmptySelector", "refusing to list every pod of a namespace as one target's")
-        items, _ = await self._list(
-            "pods", _collection("", "v1", namespace, "pods"), query={"labelSelector": selector}
-        )
+        items, _ = await self._list("pods", _collection("", "v1", namespace, "pods"), query={"labelSelector": selector})
         return [_pod(item) for item in items if _living(item)]
 
     # Our own resources
@@ -280,9 +274,7 @@ class Kube:
     # Events and Leases
 
     async def create_event(self, namespace: str, body: Json) -> Json:
-        return await self._transport.request(
-            "create", "events", _collection(*_EVENTS, namespace, "events"), body=body
-        )
+        return await self._transport.request("create", "events", _collection(*_EVENTS, namespace, "events"), body=body)
 
     async def patch_event(self, namespace: str, name: str, body: Json) -> Json:
         path = f"{_collection(*_EVENTS, namespace, 'events')}/{quote(name)}"
@@ -290,9 +282,7 @@ class Kube:
 
     async def get_lease(self, namespace: str, name: str, *, timeout_seconds: float) -> Json:
         path = f"{_collection(*_LEASES, namespace, 'leases')}/{quote(name)}"
-        return await self._transport.request(
-            "get", "leases", path, timeout_seconds=timeout_seconds, urgent=True
-        )
+        return await self._transport.request("get", "leases", path, timeout_seconds=timeout_seconds, urgent=True)
 
     async def create_lease(self, namespace: str, body: Json, *, timeout_seconds: float) -> Json:
         path = _collection(*_LEASES, namespace, "leases")
@@ -311,9 +301,7 @@ class Kube:
 
     # Rights
 
-    async def can_i(
-        self, verb: str, group: str, resource: str, subresource: str = "", namespace: str = ""
-    ) -> bool:
+    async def can_i(self, verb: str, group: str, resource: str, subresource: str = "", namespace: str = "") -> bool:
         """Whether the operator itself has a right (SelfSubjectAccessReview, which everybody may ask)."""
         question = AccessQuestion(
             verb=verb, group=group, resource=resource, subresource=subresource, namespace=namespace
@@ -323,11 +311,7 @@ class Kube:
 
     async def missing_rights(self, questions: Sequence[AccessQuestion]) -> list[AccessQuestion]:
         """Those of the wanted rights that the operator does not have."""
-        return [
-            q
-            for q in questions
-            if not await self.can_i(q.verb, q.group, q.resource, q.subresource, q.namespace)
-        ]
+        return [q for q in questions if not await self.can_i(q.verb, q.group, q.resource, q.subresource, q.namespace)]
 
     async def review_token(self, token: str) -> UserInfo | None:
         """Whose bearer token this is; None when the API server does not accept it."""
@@ -358,14 +342,10 @@ class Kube:
         return await self._allowed("subjectaccessreviews", _review("SubjectAccessReview", spec))
 
     async def _allowed(self, plural: str, body: Json) -> bool:
-        answer = await self._transport.request(
-            "create", plural, f"/apis/authorization.k8s.io/v1/{plural}", body=body
-        )
+        answer = await self._transport.request("create", plural, f"/apis/authorization.k8s.io/v1/{plural}", body=body)
         return (answer.get("status") or {}).get("allowed") is True
 
-    async def _list(
-        self, resource: str, path: str, query: dict[str, str] | None = None
-    ) -> tuple[list[Json], str]:
+    async def _list(self, resource: str, path: str, query: dict[str, str] | None = None) -> tuple[list[Json], str]:
         """All pages of a LIST, most recent state; a continuation that expired starts it over, twice at
         most.
         """
@@ -440,7 +420,5 @@ def _living(pod: Json) -> bool:
 
 def _pod(item: Json) -> Pod:
     status: dict[str, Any] = item.get("status") or {}
-    ready = any(
-        c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ()
-    )
+    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
     return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready)

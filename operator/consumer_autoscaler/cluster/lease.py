@@ -58,9 +58,7 @@ class Lease:
         self._renew_deadline_seconds = renew_deadline_seconds
         self._retry_seconds = retry_seconds
         self.lost = asyncio.Event()
-        self._renewed_at = float(
-            "-inf"
-        )  # monotonic start of the last request that made or kept us the holder
+        self._renewed_at = float("-inf")  # monotonic start of the last request that made or kept us the holder
         self._lease: Json | None = None  # as last read or written
         self._changed_at = float("-inf")  # monotonic, when the record last changed in our eyes
         self._task: asyncio.Task[None] | None = None
@@ -131,9 +129,7 @@ class Lease:
             await self._look(limit_seconds)
             return False
         except (KubeError, TimeoutError) as error:
-            log.warning(
-                "lease=unreachable name=%s/%s held=%s error=%s", self._namespace, self._name, self.held, error
-            )
+            log.warning("lease=unreachable name=%s/%s held=%s error=%s", self._namespace, self._name, self.held, error)
             return False
         self._see(written)
         self._renewed_at = started
@@ -209,9 +205,7 @@ class Lease:
         }
         self._renewed_at = float("-inf")  # from here on nothing may be written, whatever the answer
         try:
-            await self._kube.replace_lease(
-                self._namespace, self._name, body, timeout_seconds=RELEASE_TIMEOUT_SECONDS
-            )
+            await self._kube.replace_lease(self._namespace, self._name, body, timeout_seconds=RELEASE_TIMEOUT_SECONDS)
             log.info("lease=released name=%s/%s", self._namespace, self._name)
         except KubeError as error:  # it runs out by itself
             log.warning("lease=not_released name=%s/%s error=%s", self._namespace, self._name, error)

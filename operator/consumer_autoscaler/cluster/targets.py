@@ -125,6 +125,7 @@ class _Stream:
         self._error: KubeError = KubeUnreachable("NotListedYet", f"no {kind} was listed yet")
         self._version: str | None = None
         self._alive_at = time.monotonic()
+        self._watched = False  # whether the present watch was of use: it told something, or lasted
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -148,16 +149,13 @@ class _Stream:
         """For ever: list when there is nothing to continue from, then watch; back off while it fails."""
         failures = 0
         while True:
-            started = time.monotonic()
+            self._watched = False
             try:
                 if self._version is None:
                     await self._list()
                 await self._watch(self._version or "")
-                failures = 0
             except Expired as error:
-                log.info(
-                    "targets=relist kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error
-                )
+                log.info("targets=relist kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error)
                 self._version = None
             except KubeError as error:
                 self._failed(error, first=failures == 0)
@@ -165,24 +163,21 @@ class _Stream:
                 # An object of a shape we did not expect must not end the view for all others.
                 log.exception("targets=failed kind=%s namespace=%s", self.kind, self.namespace or "*")
                 self._version = None
-            lasted = time.monotonic() - started
-            failures = failures + 1 if lasted < self._first_backoff_seconds else 0
+            failures = 0 if self._watched else failures + 1
             if failures:
                 await asyncio.sleep(self._backoff(failures))
 
     def _failed(self, error: KubeError, *, first: bool) -> None:
         self._error = error
         if first:
-            log.warning(
-                "targets=unreachable kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error
-            )
+            log.warning("targets=unreachable kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error)
         if error.reason not in ("ConnectionFailed", "WatchEnded", "Timeout"):
             # The server itself refused to continue, for instance since its store was restored from a backup
             # and does not know our version: continuing from it would fail for ever.
             self._version = None
 
     def _backoff(self, failures: int) -> float:
-        longest = min(self._first_backoff_seconds * 2 ** (failures - 1), LONGEST_BACKOFF_SECONDS)
+        longest = min(self._first_backoff_seconds * 2.0 ** min(failures - 1, 10), LONGEST_BACKOFF_SECONDS)
         return longest * random.uniform(0.5, 1.0)
 
     async def _list(self) -> None:
@@ -196,21 +191,22 @@ class _Stream:
         self._alive_at = time.monotonic()
         if not self.synced.is_set():
             self.synced.set()
-            log.info(
-                "targets=listed kind=%s namespace=%s count=%d", self.kind, self.namespace or "*", len(seen)
-            )
+            log.info("targets=listed kind=%s namespace=%s count=%d", self.kind, self.namespace or "*", len(seen))
         for key in before.keys() | seen.keys():
             if before.get(key) != seen.get(key):
                 self._on_change(key)
 
     async def _watch(self, version: str) -> None:
+        started = time.monotonic()
         async for event in self._kube.watch_targets(self.kind, self.namespace, version):
+            self._watched = True
             self._alive_at = time.monotonic()
             item: Json = event["object"]
             if event["type"] != "BOOKMARK":
                 self._apply(item, deleted=event["type"] == "DELETED")
             self._version = str(item["metadata"]["resourceVersion"])
         self._alive_at = time.monotonic()  # the server ended it, as it does every few minutes
+        self._watched = self._watched or self._alive_at - started > self._first_backoff_seconds
 
     def _apply(self, item: Json, *, deleted: bool) -> None:
         key, view = self._cut(item)
@@ -231,9 +227,7 @@ def target_view(kind: str, item: Json) -> TargetView:
     """The few numbers of a Deployment or StatefulSet that a decision needs."""
     spec, status = item.get("spec") or {}, item.get("status") or {}
     replicas = spec.get("replicas")
-    rolling = (
-        _deployment_is_rolling(status) if kind == "Deployment" else _statefulset_is_rolling(spec, status)
-    )
+    rolling = _deployment_is_rolling(status) if kind == "Deployment" else _statefulset_is_rolling(spec, status)
     return TargetView(
         uid=str(item["metadata"]["uid"]),
         replicas=1 if replicas is None else int(replicas),
@@ -267,14 +261,8 @@ def _label_query(selector: Json) -> str:
     """A label selector in the form of the `labelSelector` parameter."""
     terms = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
     for rule in selector.get("matchExpressions") or ():
-        key, values = rule["key"], ",".join(rule.get("values") or ())
-        match rule["operator"]:
-            case "In":
-                terms.append(f"{key} in ({values})")
-            case "NotIn":
-                terms.append(f"{key} notin ({values})")
-            case "Exists":
-                terms.append(key)
-            case "DoesNotExist":
-                terms.append(f"!{key}")
+        terms.append(_EXPRESSIONS[rule["operator"]].format(rule["key"], ",".join(rule.get("values") or ())))
     return ",".join(terms)
+
+
+_EXPRESSIONS = {"In": "{} in ({})", "NotIn": "{} notin ({})", "Exists": "{}", "DoesNotExist": "!{}"}

@@ -145,3 +145,28 @@ _REBALANCING = frozenset(
         GroupState.RECONCILING,
     }
 )
+
+
+class EventReason(StrEnum):
+    """What an Event is about. Normal: what went as meant; Warning: what a person may have to look at."""
+
+    # Normal
+    TARGET_SCALED_UP = "TargetScaledUp"
+    TARGET_SCALED_DOWN = "TargetScaledDown"
+    LIMITS_ENFORCED = "LimitsEnforced"
+    PARTITION_LIMIT_REACHED = "PartitionLimitReached"
+    SOURCE_RECOVERED = "SourceRecovered"
+    PROMISE_KEPT_AGAIN = "PromiseKeptAgain"
+    PAUSED = "Paused"
+    RESUMED = "Resumed"
+    # Warning
+    SOURCE_FAILED = "SourceFailed"
+    SCALE_FAILED = "ScaleFailed"
+    TARGET_NOT_FOUND = "TargetNotFound"
+    EXTERNAL_SCALE_DETECTED = "ExternalScaleDetected"
+    CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
+    SPEC_INVALID = "SpecInvalid"
+    REPLICAS_NOT_READY = "ReplicasNotReady"
+    PROMISE_BROKEN = "PromiseBroken"
+    BACKPRESSURED = "Backpressured"
+    INTERNAL_ERROR = "InternalError"
