@@ -1,7 +1,7 @@
 """Picks the few histograms or summaries of interest out of a page of Prometheus metrics.
 
 A JVM's page has thousands of lines of which perhaps twenty matter, so lines are found by substring search in
-C and only those are parsed. (A full parse of every line costs some fifty times as much, in every interval,
+C and only those are parsed. (A full parse of every line costs some forty times as much, in every interval,
 for every pod.)
 
 Reads the text format 0.0.4 and what OpenMetrics adds to it (exemplars, `_created`, `# EOF`); timestamps are

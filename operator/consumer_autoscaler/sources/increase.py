@@ -57,8 +57,7 @@ def _series_increase(before: Series | None, now: Series) -> Increase:
     if [bound for bound, _ in before.buckets] != [bound for bound, _ in now.buckets]:
         return Increase(count, total, None)
     moved = tuple(
-        (bound, later - earlier)
-        for (bound, later), (_, earlier) in zip(now.buckets, before.buckets, strict=True)
+        (bound, later - earlier) for (bound, later), (_, earlier) in zip(now.buckets, before.buckets, strict=True)
     )
     # A page written while records are counted can show buckets of different moments.
     rising = all(0 <= low[1] <= high[1] for low, high in pairwise(moved))

@@ -30,7 +30,7 @@ _address_asked_for: ContextVar[IPAddress | None] = ContextVar("address_asked_for
 
 
 class ScrapeFailed(Exception):
-    """A pod's page could not be had. The text completes "POD ..."; of the answer it holds a status at most."""
+    """A pod's page could not be had. The text completes "POD ..." and quotes a status at most."""
 
 
 class PodHttp:
@@ -42,9 +42,7 @@ class PodHttp:
     kept waiting.
     """
 
-    def __init__(
-        self, *, timeout_seconds: float = 3, at_once: int = 16, allow_loopback: bool = False
-    ) -> None:
+    def __init__(self, *, timeout_seconds: float = 3, at_once: int = 16, allow_loopback: bool = False) -> None:
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._suspect_places = asyncio.Semaphore(max(1, at_once // 4))
@@ -52,7 +50,7 @@ class PodHttp:
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, *, ip: str, port: int, path: str, suspect: bool = False) -> bytes:
-        """The page, at most MAX_PAGE_BYTES. Raises ScrapeFailed. Waiting for a place does not count as time."""
+        """The page, at most MAX_PAGE_BYTES. Raises ScrapeFailed. Waiting for a place takes no time of it."""
         address = _address(ip)
         if address is None or not self._may_be_a_pod(address):
             raise ScrapeFailed("has no address that a pod can have")
@@ -64,7 +62,7 @@ class PodHttp:
                     return await self._page(url)
             except TimeoutError:
                 raise ScrapeFailed(f"did not answer within {self._timeout_seconds:g} s") from None
-            except (aiohttp.ClientConnectionError, OSError):
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
                 raise ScrapeFailed(f"could not be connected to on port {port} or broke off") from None
             except (aiohttp.ClientError, ValueError):
                 raise ScrapeFailed("did not answer in proper HTTP") from None

@@ -32,9 +32,7 @@ class Preset:
 
     def select(self, family: Family, *, group: str, topics: Collection[str]) -> Family:
         """The series of this group and these topics; no topics means all."""
-        chosen = {
-            labels: series for labels, series in family.items() if self._matches(dict(labels), group, topics)
-        }
+        chosen = {labels: series for labels, series in family.items() if self._matches(dict(labels), group, topics)}
         if self.channel_label is None or len(self.channels(chosen)) < 2:
             return chosen
         return {labels: s for labels, s in chosen.items() if dict(labels).get(self.channel_label) in topics}

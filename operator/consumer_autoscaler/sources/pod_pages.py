@@ -1,0 +1,212 @@
+"""What the pages of a resource's pods say together about the time one record takes. Pure: no clock, no IO.
+
+A page holds totals since the process started, so it takes two readings of a pod to say anything: what is
+reported is the increase between them, over all pods, sum by count. A pod seen for the first time gives no
+increase yet.
+
+A reading counts when more than half of the pods answered soundly; `source` says how many the mean is over.
+A pod that answers without the metric, while others have it, has processed nothing. Anything less is
+Unavailable with the pods and what was wrong with them: never a guess, never a zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
+from consumer_autoscaler.sources.exposition import Family, MalformedMetrics, read_families
+from consumer_autoscaler.sources.increase import Increase, combined, increase, percentile
+from consumer_autoscaler.sources.presets import AUTO, Preset
+
+Pod = tuple[str, str]  # name and IP: a StatefulSet gives the same name to the next pod
+Per = Literal["Record", "Batch"]
+
+GOOD_FOR_INTERVALS = 5  # how long a mean stands in while nothing is processed
+LONGEST_INTERVAL_SECONDS = 300.0  # between polls; a longer gap is a pause, not an interval
+LEAST_SECONDS_PER_RECORD = 1e-9  # outside these the metric is in another unit or made up
+MOST_SECONDS_PER_RECORD = 86_400.0
+_NAMED_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a resource's pods. Totals that answer another one cannot be subtracted."""
+
+    port: int
+    path: str
+    preset: str
+    per: Per
+    group: str
+    topics: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PodPage:
+    """What one pod's page said at `at`: by preset, the series of this group, or what is wrong with them."""
+
+    at: float
+    families: Mapping[str, Family | str]
+    foreign: bool = False  # there are series, but all of another group or of other topics
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is kept of one resource between two readings."""
+
+    question: Question
+    pages: dict[Pod, PodPage] = field(default_factory=dict)  # the last sound one of each pod
+    failed: set[Pod] = field(default_factory=set)
+    read_at: float | None = None
+    interval_seconds: float = 0.0
+    good: ProcessingTime | None = None
+
+
+def read_page(page: bytes, presets: Sequence[Preset], group: str, topics: frozenset[str], at: float) -> PodPage | str:
+    """The presets' series on an untrusted page; a sentence when it is no page of metrics. Never raises."""
+    if page.lstrip()[:1] in (b"<", b"{", b"["):
+        return "sent something else than Prometheus metrics"
+    families: dict[str, Family | str] = {}
+    foreign = False
+    for preset in presets:
+        found = _family(page, preset)
+        if not isinstance(found, str):
+            everything, found = found, preset.select(found, group=group, topics=topics)
+            foreign = foreign or len(found) < len(everything)
+        families[preset.name] = found
+    return PodPage(at, families, foreign and not any(families.values()))
+
+
+def _family(page: bytes, preset: Preset) -> Family | str:
+    try:
+        families = read_families(page, preset.metric, any_prefix=preset.any_prefix)
+    except MalformedMetrics as problem:
+        return f"sent unusable metrics: {problem}"
+    if len(families) > 1:
+        return f"has several metrics that end in {preset.metric}"
+    return next(iter(families.values()), {})
+
+
+def conclude(
+    memory: Memory,
+    presets: Sequence[Preset],
+    answers: Mapping[Pod, PodPage | str],
+    consumed_records: float | None,
+    at: float,
+) -> ProcessingTime | Unavailable:
+    """The processing time from all pods' answers; updates `memory`. A text among the answers is what went wrong.
+
+    The result is finite and above zero, whatever the pages said.
+    """
+    earlier, earlier_at = memory.pages, memory.read_at
+    pages = {pod: answer for pod, answer in answers.items() if isinstance(answer, PodPage)}
+    memory.pages = {pod: earlier[pod] for pod in answers if pod in earlier} | pages
+    memory.failed = {pod for pod in answers if pod not in pages}
+    if earlier_at is not None and at > earlier_at:
+        memory.interval_seconds = min(at - earlier_at, LONGEST_INTERVAL_SECONDS)
+    memory.read_at = at
+    if not answers:
+        return _unavailable("there is no ready pod to read the processing time from")
+
+    preset = _carried_by_most(presets, pages.values())
+    problems = {pod: answer for pod, answer in answers.items() if isinstance(answer, str)}
+    for pod, page in pages.items():
+        for wanted in (preset,) if preset else presets:
+            if isinstance(found := page.families[wanted.name], str):
+                problems.setdefault(pod, found)
+    usable = [pod for pod in answers if pod not in problems]
+    if 2 * len(usable) <= len(answers):
+        return _unavailable(
+            f"{len(usable)} of {len(answers)} pods could be read, more than half are needed: {_named(problems)}"
+        )
+    if preset is None:
+        asked = presets[0].metric if memory.question.preset != AUTO else "a metric that a preset knows"
+        scope = " for this group and its topics" if any(pages[pod].foreign for pod in usable) else ""
+        return _unavailable(f"none of the {len(usable)} pods that were read has {asked}{scope}")
+
+    batch = memory.question.per == "Batch" and not preset.always_per_record
+    parts: list[Increase] = []
+    for pod in usable:
+        before, now = earlier.get(pod), pages[pod]
+        if before is None or not 0 < at - before.at <= GOOD_FOR_INTERVALS * LONGEST_INTERVAL_SECONDS:
+            continue
+        if batch and before.at != earlier_at:
+            continue  # the records are known for the last interval only
+        was, now_is = before.families[preset.name], now.families[preset.name]
+        if not isinstance(was, str) and not isinstance(now_is, str):
+            parts.append(increase(was, now_is))
+    if not parts:
+        return _unavailable(f"first reading of {len(usable)} pods; the time is known after the next one")
+    moved = combined(parts)
+    if moved.count <= 0:
+        return _when_idle(memory, len(parts), at)
+
+    source = f"{preset.name} ({preset.metric}), {len(parts)} of {len(answers)} pods"
+    records = moved.count
+    if batch:
+        share = len(parts) / len(answers)
+        if consumed_records is None or not 1 <= consumed_records < math.inf:
+            return _unavailable(f"{preset.metric} is per batch, and how many records the batches held is not known")
+        records = consumed_records * share
+        source += ", records from the offsets" + (", shared equally" if share < 1 else "")
+    result = _processing_time(moved, records, preset, batch=batch, source=source, at=at)
+    if isinstance(result, ProcessingTime):
+        memory.good = result
+    return result
+
+
+def _carried_by_most(presets: Sequence[Preset], pages: Iterable[PodPage]) -> Preset | None:
+    """The preset whose series most pods have, of equals the first; None when no pod has any."""
+    carriers = Counter(
+        name for page in pages for name, family in page.families.items() if family and not isinstance(family, str)
+    )
+    best = max(presets, key=lambda preset: carriers[preset.name])
+    return best if carriers[best.name] else None
+
+
+def _when_idle(memory: Memory, pods: int, at: float) -> ProcessingTime | Unavailable:
+    good = memory.good
+    if good is not None and at - good.at <= GOOD_FOR_INTERVALS * memory.interval_seconds:
+        return good
+    return _unavailable(f"no record was processed between the last two readings of {pods} pods")
+
+
+def _processing_time(
+    moved: Increase, records: float, preset: Preset, *, batch: bool, source: str, at: float
+) -> ProcessingTime | Unavailable:
+    seconds = moved.total * preset.unit_seconds / records
+    if not LEAST_SECONDS_PER_RECORD <= seconds <= MOST_SECONDS_PER_RECORD:
+        return _unavailable(f"{preset.metric} says {seconds:.3g} s per record, which cannot be")
+
+    def at_share(share: float) -> float | None:
+        # The time of a batch divided by its mean size would be no percentile of records.
+        value = None if batch else percentile(share, moved.buckets)
+        if value is None or value * preset.unit_seconds > MOST_SECONDS_PER_RECORD:
+            return None
+        return value * preset.unit_seconds
+
+    return ProcessingTime(
+        at=at,
+        seconds_per_record=seconds,
+        records=records,
+        p50_seconds=at_share(0.5),
+        p95_seconds=at_share(0.95),
+        p99_seconds=at_share(0.99),
+        source=source,
+    )
+
+
+def _named(problems: Mapping[Pod, str]) -> str:
+    """The first few pods and what was wrong, ordered by name so that the text does not change by chance."""
+    named = sorted((name, problem) for (name, _), problem in problems.items())
+    text = "; ".join(f"{name} {problem}" for name, problem in named[:_NAMED_FAILURES])
+    more = len(named) - _NAMED_FAILURES
+    return text + (f"; and {more} more" if more > 0 else "")
+
+
+def _unavailable(message: str) -> Unavailable:
+    return Unavailable(SourceReason.PROCESSING_TIME_UNAVAILABLE, message)
