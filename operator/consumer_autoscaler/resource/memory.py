@@ -1,0 +1,82 @@
+"""What survives a restart of the operator: the part of the history that is kept in `status`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.resource.status_schema import MAX_NUMBER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """Measured values only, no priors: None is not known yet."""
+
+    capacity_per_replica_per_second: float | None = None
+    start_seconds: float | None = None
+    rebalance_seconds: float | None = None
+    last_scale_at: float | None = None  # seconds since the epoch
+
+    def history(self) -> History:
+        """The history a new process starts with: what was learned, and nothing that it has not seen itself."""
+        return History(
+            capacity_per_replica=self.capacity_per_replica_per_second,
+            start_seconds_seen=() if self.start_seconds is None else (self.start_seconds,),
+            rebalance_seconds_seen=() if self.rebalance_seconds is None else (self.rebalance_seconds,),
+            scaled_at=self.last_scale_at,
+            changed_at=self.last_scale_at,
+        )
+
+
+def learned_of(history: History) -> Learned:
+    """What of a history is worth keeping."""
+    return Learned(
+        capacity_per_replica_per_second=history.capacity_per_replica,
+        start_seconds=history.start_seconds if history.start_seconds_seen else None,
+        rebalance_seconds=history.rebalance_seconds if history.rebalance_seconds_seen else None,
+        last_scale_at=history.scaled_at,
+    )
+
+
+def learned_from(status: Mapping[str, Any], now: float) -> Learned:
+    """What a status tells. Never raises: what is not there, or is not as it should be, is not known.
+
+    A last scaling in the future (a clock was set back) counts as just now, so that no cooldown lasts for ever.
+    """
+    learned = status.get("learned")
+    if not isinstance(learned, Mapping):
+        learned = {}
+    capacity_per_minute = _positive(learned.get("capacityPerReplicaPerMinute"))
+    last_scale_at = epoch(status.get("lastScaleTime"))
+    return Learned(
+        capacity_per_replica_per_second=None if capacity_per_minute is None else capacity_per_minute / 60,
+        start_seconds=_positive(learned.get("startSeconds")),
+        rebalance_seconds=_positive(learned.get("rebalanceSeconds")),
+        last_scale_at=None if last_scale_at is None else min(last_scale_at, now),
+    )
+
+
+def rfc3339(at: float) -> str:
+    """A time as Kubernetes writes it, in whole seconds, rounded up: a cooldown is never cut short by it."""
+    return datetime.fromtimestamp(math.ceil(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch(time: object) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None when it is none."""
+    if not isinstance(time, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    return parsed.timestamp() if parsed.tzinfo is not None else None
+
+
+def _positive(value: object) -> float | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_NUMBER:
+        return float(value)
+    return None
