@@ -47,13 +47,19 @@ MAX_STATUS_BYTES = 4096
 
 QUIET_SECONDS = 60.0
 CHANGE_FACTOR = 2.0
-# Below these a change says nothing: consumers commit every few seconds, so lag and delay go up and down like
-a saw. SMALL_LAG_MESSAGES = 100
+# Below these a change says nothing: consumers commit every few seconds, so lag and delay look like a saw.
+SMALL_LAG_MESSAGES = 100
 SMALL_SECONDS = 10
 
-# How long the message of a condition (and of the decision) may be, how long that of a step, and how many
-steps there # may be: tried in turn until the status is small enough.
-_SIZES = ((MAX_MESSAGE, 200, MAX_STEPS), (400, 120, MAX_STEPS), (200, 60, MAX_STEPS), (120, 0, MAX_STEPS), (60, 0, 0))
+# Longest message of a condition (and of the decision), longest of a step, most steps: tried in turn until
+# the status is small enough.
+_SIZES = (
+    (MAX_MESSAGE, 200, MAX_STEPS),
+    (400, 120, MAX_STEPS),
+    (200, 60, MAX_STEPS),
+    (120, 0, MAX_STEPS),
+    (60, 0, 0),
+)
 
 _NOT_YET = "nothing was decided yet"
 _UNKNOWN: tuple[Condition, ...] = tuple(
