@@ -56,9 +56,7 @@ def deployment(name: str, *, replicas: int, annotations: dict[str, str] | None =
 
 
 def pods(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = json.loads(plane.kubectl("get", "pods", "-n", namespace, "-o", "json"))[
-        "items"
-    ]
+    listed: list[dict[str, Any]] = json.loads(plane.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]
     return listed
 
 
@@ -74,8 +72,7 @@ def test_a_deployment_follows_its_scale_subresource(controlplane: ControlPlane, 
         assert eventually(
             lambda replicas=replicas: (
                 len(pods(controlplane, namespace)) == replicas  # type: ignore[misc]
-                and json.loads(controlplane.kubectl("get", "--raw", scale_path))["status"]["replicas"]
-                == replicas
+                and json.loads(controlplane.kubectl("get", "--raw", scale_path))["status"]["replicas"] == replicas
             )
         )
         controlplane.kubectl("rollout", "status", "-n", namespace, "deployment/web", "--timeout=20s")
@@ -117,9 +114,7 @@ def test_the_audit_log_counts_requests(controlplane: ControlPlane, namespace: st
     for _ in range(3):
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/counted/scale"
         controlplane.kubectl("get", "--raw", path)
-    requests = [
-        request for request in controlplane.audit(since, user="bed-admin") if request.namespace == namespace
-    ]
+    requests = [request for request in controlplane.audit(since, user="bed-admin") if request.namespace == namespace]
     # The controller-manager works as the same administrator; only the scale requests are ours alone.
     counts = audit.count(requests)
     assert counts["bed-admin", "get", "deployments", "scale"] == 3
@@ -155,6 +150,7 @@ def test_nothing_survives_the_bed(end: signal.Signals, tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY / "deploy" / "dev"), "TMPDIR": str(tmp_path)},
         ) as bed,
     ):
+        children: list[int] = []
         try:
             assert bed.stdout is not None
             assert any("Ctrl-C" in line for line in iter(bed.stdout.readline, "")), errors.read_text()
@@ -165,6 +161,8 @@ def test_nothing_survives_the_bed(end: signal.Signals, tmp_path: Path) -> None:
             assert bed.wait(5.0) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
         finally:
             bed.kill()
+            for pid in filter(_name, children):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _children(pid: int) -> list[int]:
