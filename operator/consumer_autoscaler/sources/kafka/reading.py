@@ -248,6 +248,9 @@ class ClusterReader:
             return Unavailable(SourceReason.GROUP_NOT_FOUND, message)
         if topics:
             return None
+        if memory.facts.state.rebalancing:
+            message = f"group {memory.name} is rebalancing, and what it subscribes to is not known yet"
+            return Unavailable(SourceReason.PARTIAL_READING, message)
         what = "does not exist" if memory.facts.state is GroupState.DEAD else "has neither subscriptions nor commits"
         return Unavailable(SourceReason.GROUP_NOT_FOUND, f"group {memory.name} {what}; name its topics")
 

@@ -16,7 +16,7 @@ from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
 from consumer_autoscaler.sources.kafka.slices import Slices
 
 METADATA_MAX_AGE_SECONDS = 70.0
-_MISSING_FIRST_SECONDS, _MISSING_AGAIN_SECONDS = (
+MISSING_FIRST_SECONDS, MISSING_AGAIN_SECONDS = (
     1.0,
     10.0,
 )  # when a topic that is not there is looked for again
@@ -109,7 +109,7 @@ class Topology:
                 topic, due = Topic(name, now), True
                 self._topics[name] = topic
             elif topic.missing or topic.error:
-                wait = _MISSING_FIRST_SECONDS if topic.looks_missing < 2 else _MISSING_AGAIN_SECONDS
+                wait = MISSING_FIRST_SECONDS if topic.looks_missing < 2 else MISSING_AGAIN_SECONDS
                 due = due or now - self._read_at >= wait
             elif not topic.leaders:
                 due = True
