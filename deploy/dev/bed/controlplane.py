@@ -115,7 +115,10 @@ class ControlPlane:
             apiserver.stop(grace_seconds=0)
 
     def start_apiserver(self) -> None:
-        """Starts the API server on its port and waits until it is ready; for the end of an outage too."""
+        """Starts the API server on its port and waits until it is ready; for the end of an outage too.
+
+        After an outage the controllers come back by their own backoff, up to about 30 s later.
+        """
         apiserver = self._start("kube-apiserver", *self._apiserver_flags(), *self._apiserver_arguments)
         apiserver.wait_until(
             lambda: self.get("/readyz") == 200 and self.get("/api/v1/namespaces/default") == 200,
