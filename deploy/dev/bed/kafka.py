@@ -284,7 +284,7 @@ class Kafka:
         first = self._brokers[0].folder
         if (first / "data" / "meta.properties").exists():
             return
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = _random_id()
         done = subprocess.run(
             [
                 *self._java_command("-Xmx128m"),
@@ -301,9 +301,8 @@ class Kafka:
         for broker in self._brokers[1:]:
             shutil.copytree(first / "data", broker.folder / "data")
             meta = broker.folder / "data" / "meta.properties"
-            directory = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             text = re.sub(r"(?m)^node\.id=.*$", f"node.id={broker.number}", meta.read_text())
-            meta.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id={directory}", text))
+            meta.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id={_random_id()}", text))
 
     def _java_command(self, *options: str) -> list[str]:
         return [
@@ -365,6 +364,13 @@ class Kafka:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _random_id() -> str:
+    """A cluster or directory id in Kafka's form. Never with a leading dash, which its tool takes for an option."""
+    while (text := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def _free_ports(count: int) -> list[int]:
