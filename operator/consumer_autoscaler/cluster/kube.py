@@ -202,9 +202,7 @@ class Kube:
         )
 
     async def scale_managed_time(self, key: TargetKey, field_manager: str = FIELD_MANAGER) -> float | None:
-        """When we last wrote the count that stands now (seconds since the epoch), None if somebody else
-        did.
-        """
+        """About when we wrote the count that stands now; see `managed_scale_time`."""
         resource, path = _target(key)
         return managed_scale_time(await self._transport.request("get", resource, path), field_manager)
 
@@ -400,17 +398,19 @@ def _fresh_scale(body: Json) -> FreshScale:
 
 
 def managed_scale_time(target: Json, field_manager: str = FIELD_MANAGER) -> float | None:
-    """The time of our own entry for `/scale` in a target's managedFields, in seconds since the epoch.
+    """A time not before our last scaling (seconds since the epoch); None when the present count is not ours.
 
-    The entry goes away when somebody else sets the count, so what it tells is: this count is ours, since
-    then.
+    Read from managedFields: our entry for `/scale` is there until somebody else sets another count. The API server
+    (seen with 1.36) writes no time into entries for `/scale`, so the time is that of the last change of the
+    target's status: its controller answers a scaling at once, and later changes only make a cooldown longer.
     """
-    times = [
-        datetime.fromisoformat(entry["time"]).timestamp()
-        for entry in (target.get("metadata") or {}).get("managedFields") or ()
-        if entry.get("manager") == field_manager and entry.get("subresource") == "scale" and entry.get("time")
-    ]
-    return max(times, default=None)
+    entries = (target.get("metadata") or {}).get("managedFields") or ()
+    ours = [e for e in entries if e.get("manager") == field_manager and e.get("subresource") == "scale"]
+    if not ours:
+        return None
+    times = [e["time"] for e in ours if e.get("time")]
+    times = times or [e["time"] for e in entries if e.get("subresource") == "status" and e.get("time")]
+    return max((datetime.fromisoformat(time).timestamp() for time in times), default=None)
 
 
 def _living(pod: Json) -> bool:

@@ -42,7 +42,7 @@ class TargetView:
     ready: int  # pods that are ready, those of an older template included
     rolling: bool  # pods of an older template are being replaced: surge pods are not capacity
     selector: str  # as a label query, for finding the pods
-    scaled_at: float | None  # when we set the count that stands now, seconds since the epoch
+    scaled_at: float | None  # not before we set the present count (epoch seconds); None: it is not ours
 
 
 class Targets:

@@ -24,7 +24,6 @@ from consumer_autoscaler.resource.spec import GROUP, PLURAL, VERSION
 log = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 300.0
-CRD_POLL_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 
@@ -52,7 +51,9 @@ class Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-async def watch(fleet: Fleet, *, kube: Kube, stop: asyncio.Event, closing: Sequence[Closable] = ()) -> None:
+async def watch(
+    fleet: Fleet, *, kube: Kube, stop: asyncio.Event, closing: Sequence[Closable] = (), crd_poll_seconds: float = 5.0
+) -> None:
     """Hand over every resource until `stop` is set or the process gets SIGINT or SIGTERM; then close
     everything.
 
@@ -62,7 +63,7 @@ async def watch(fleet: Fleet, *, kube: Kube, stop: asyncio.Event, closing: Seque
     begins with a clean list.
     """
     try:
-        if not await _wait_for_crd(kube, stop):
+        if not await _wait_for_crd(kube, stop, crd_poll_seconds):
             return
         await kopf.operator(
             registry=_registry(fleet, kube, closing),
@@ -206,7 +207,7 @@ async def _close(closing: Sequence[Closable]) -> None:
             log.exception("close=failed what=%s", type(thing).__name__)
 
 
-async def _wait_for_crd(kube: Kube, stop: asyncio.Event) -> bool:
+async def _wait_for_crd(kube: Kube, stop: asyncio.Event, poll_seconds: float) -> bool:
     """Until the API server serves our resource type. False: told to stop meanwhile."""
     told = ""
     while not stop.is_set():
@@ -220,7 +221,7 @@ async def _wait_for_crd(kube: Kube, stop: asyncio.Event) -> bool:
             log.warning("crd=waiting %s", problem)
             told = problem
         try:
-            await asyncio.wait_for(stop.wait(), CRD_POLL_SECONDS)
+            await asyncio.wait_for(stop.wait(), poll_seconds)
         except TimeoutError:
             continue
     return False
