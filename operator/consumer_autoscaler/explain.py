@@ -1,0 +1,119 @@
+"""`explain`: the whole way to a decision, for a person, from the status or from the running operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from consumer_autoscaler.decision.bundle import Bundle
+from consumer_autoscaler.decision.decide import decide
+from consumer_autoscaler.decision.values import Decision, Scale, Unavailable
+
+
+def from_status(body: Mapping[str, Any]) -> str:
+    """One screen from a resource as the API server gives it."""
+    metadata, spec, status = (body.get(part) or {} for part in ("metadata", "spec", "status"))
+    lines = [f"{metadata.get('namespace')}/{metadata.get('name')}", *_asked(spec)]
+    if not status:
+        return "\n".join([*lines, "", "No status yet: is the operator running?"])
+    if status.get("observedGeneration") != metadata.get("generation"):
+        lines.append("The status is of an earlier generation of the spec.")
+    replicas, lag, rates = (status.get(part) or {} for part in ("replicas", "lag", "rates"))
+    lines += [
+        "",
+        f"Replicas   {_of(replicas, 'current')} now, {_of(replicas, 'ready')} ready,"
+        f" {_of(replicas, 'desired')} desired, {_of(replicas, 'recommended')} by demand",
+        f"Lag        {_of(lag, 'messages')} messages, oldest waits {_of(lag, 'delaySeconds')} s,"
+        f" {_of(lag, 'partitionsWithLag')} of {_of(lag, 'partitions')} partitions lag",
+        f"Rates      {_of(rates, 'arrivalPerMinute')}/min arrive, {_of(rates, 'consumedPerMinute')}/min consumed,"
+        f" {_of(rates, 'capacityPerReplicaPerMinute')}/min per replica",
+        *_learned(status),
+        "",
+        *_decision_of_status(status.get("decision") or {}),
+        "",
+        "Conditions",
+    ]
+    for condition in status.get("conditions") or ():
+        lines.append(
+            f"  {condition['type']:<15} {condition['status']:<8} {condition['reason']:<20} {condition['message']}"
+        )
+    return "\n".join(lines)
+
+
+def from_bundle(bundle: Bundle) -> str:
+    """One screen from the last bundle of the running operator; decides once more, with the same code."""
+    decision = decide(bundle.policy, bundle.observation, bundle.history, bundle.now)
+    scale = bundle.observation.scale
+    present = f"{scale.replicas} replicas, {scale.ready} ready" if isinstance(scale, Scale) else scale.message
+    lines = [f"Target     {present}", *_group_lines(bundle, decision), ""]
+    lines += [f"Decision   {decision.reason}: {decision.message}", *_steps(decision), "", "Levels"]
+    for level in bundle.history.levels:
+        lines.append(
+            f"  {level.replicas:>4} replicas  virtual queue {level.queue_messages:>9.0f}"
+            f"  coped for {level.coped_seconds:>6.0f} s  wasted {level.wasted_replica_seconds:>7.0f} replica-s"
+        )
+    lines += ["", "Conditions"]
+    lines += [f"  {c.type:<15} {c.status:<8} {c.reason:<20} {c.message}" for c in decision.conditions]
+    return "\n".join(lines)
+
+
+def _asked(spec: Mapping[str, Any]) -> Iterator[str]:
+    target = spec.get("targetRef") or {}
+    objective = spec.get("objective") or {}
+    yield (
+        f"Scales     {target.get('kind', 'Deployment')} {target.get('name')},"
+        f" {spec.get('minReplicas', 1)} to {spec.get('maxReplicas')} replicas, mode {spec.get('mode', 'Active')}"
+    )
+    if "maxDelaySeconds" in objective:
+        yield f"Promise    no message waits longer than {objective['maxDelaySeconds']} s"
+    else:
+        yield f"Objective  {objective.get('lagPerReplica')} messages of lag per replica"
+
+
+def _learned(status: Mapping[str, Any]) -> Iterator[str]:
+    learned = status.get("learned") or {}
+    if learned:
+        yield (
+            f"Learned    {_of(learned, 'capacityPerReplicaPerMinute')}/min per replica,"
+            f" {_of(learned, 'startSeconds')} s until a pod is ready, {_of(learned, 'rebalanceSeconds')} s rebalance"
+        )
+
+
+def _decision_of_status(decision: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Decision   {decision.get('reason', 'none yet')}: {decision.get('message', '')}"
+    for step in decision.get("steps") or ():
+        yield f"  {step['name']:<18} {step['replicas']:>4}   {step.get('message', '')}"
+
+
+def _steps(decision: Decision) -> Iterator[str]:
+    for step in decision.steps:
+        yield f"  {step.name:<18} {step.replicas:>4}   {step.message}"
+
+
+def _group_lines(bundle: Bundle, decision: Decision) -> Iterator[str]:
+    group, f = bundle.observation.group, decision.figures
+    if isinstance(group, Unavailable):
+        yield f"Group      unknown: {group.reason}: {group.message}"
+        return
+    yield (
+        f"Group      {group.state}, {group.members} members ({group.idle_members} idle), assignor {group.assignor},"
+        f" {group.partition_ceiling} can have work"
+    )
+    yield f"Lag        {f.lag_messages} messages, oldest waits {_seconds(f.delay_seconds)}"
+    yield (
+        f"Rates      {_rate(f.arrival_per_second)} arrive, {_rate(f.consumed_per_second)} consumed,"
+        f" {_rate(f.capacity_per_replica_per_second)} per replica"
+    )
+
+
+def _of(part: Mapping[str, Any], key: str) -> str:
+    value = part.get(key)
+    return "?" if value is None else str(value)
+
+
+def _seconds(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1f} s"
+
+
+def _rate(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1f}/s"

@@ -1,0 +1,348 @@
+"""One autoscaler: observe, decide, act, report, once for each reading of its consumer group.
+
+The cycle is driven by the readings: all resources of one cluster and interval wait for the same tick. A cycle that
+fails for a reason nobody thought of is logged, counted and shown as `Ready=False/InternalError`; the next one starts
+from fresh readings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
+from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
+from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.targets import Targets, TargetView
+from consumer_autoscaler.decision.advance import advance, after_scaling
+from consumer_autoscaler.decision.bundle import Bundle
+from consumer_autoscaler.decision.decide import decide
+from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.reasons import (
+    ConditionStatus,
+    ConditionType,
+    ReadyReason,
+    ScaleReason,
+    SourceReason,
+)
+from consumer_autoscaler.decision.values import (
+    Condition,
+    Decision,
+    GroupReading,
+    Mode,
+    Observation,
+    ProcessingTime,
+    Scale,
+    Unavailable,
+)
+from consumer_autoscaler.resource import memory, status
+from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, Resource
+from consumer_autoscaler.runtime import act, tell
+from consumer_autoscaler.runtime.clock import Clock
+from consumer_autoscaler.sources.processing import PodMetrics
+from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
+
+log = logging.getLogger(__name__)
+
+AFTER_A_FAILURE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all autoscalers of a process share."""
+
+    kube: Kube
+    targets: Targets
+    lag: LagSource
+    pod_metrics: PodMetrics
+    events: EventRecorder
+    clock: Clock
+    may_write: Callable[[], bool]  # the Lease, asked immediately before each write
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one autoscaler has done since it began, for metrics."""
+
+    cycles: int = 0
+    failures: int = 0
+    ups: int = 0
+    downs: int = 0
+    scale_failures: int = 0
+    source_failures: int = 0
+    late_seconds: float = 0.0  # time spent above the promise
+
+
+class Autoscaler:
+    """Works on one resource of one generation until it is cancelled or the resource is gone."""
+
+    def __init__(self, resource: Resource, body: Mapping[str, Any], parts: Parts, history: History | None) -> None:
+        self.resource = resource
+        self.key = TargetKey(resource.namespace, str(resource.target.kind), resource.target.name)
+        self.counts = Counts()
+        self.last: Bundle | None = None
+        self.decision: Decision | None = None
+        self.conflict: str | None = None  # the name of the older resource that has the same target
+        self.read_at: float | None = None  # the last good reading
+        self._parts = parts
+        self._written: dict[str, Any] = dict(body.get("status") or {})
+        self._written_at: float | None = None
+        self._resumed = history is not None
+        self.history = history if history is not None else memory.learned_from(self._written, parts.clock()).history()
+        self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
+        self._able: Unavailable | None = None
+        self._replicas_not_ready_since: float | None = None
+        self._consumed_at_metrics: int | None = None
+
+    @property
+    def conditions(self) -> tuple[Mapping[str, Any], ...]:
+        """The conditions as last written."""
+        return tuple(self._written.get("conditions") or ())
+
+    async def run(self) -> None:
+        """Cycles until cancelled. Returns when the resource is gone."""
+        kafka, policy = self.resource.kafka, self.resource.policy
+        subscription = self._parts.lag.subscribe(
+            GroupRequest(
+                bootstrap_servers=kafka.bootstrap_servers,
+                consumer_group=kafka.consumer_group,
+                topics=kafka.topics,
+                offset_reset=kafka.offset_reset,
+                interval_seconds=policy.poll_interval_seconds,
+            )
+        )
+        try:
+            while True:
+                try:
+                    if not await self.cycle(subscription):
+                        return
+                    self.counts.cycles += 1
+                except Exception as error:  # the cycle boundary: one defect must not end the autoscaler
+                    self.counts.failures += 1
+                    log.exception("cycle=failed resource=%s/%s", self.resource.namespace, self.resource.name)
+                    await self._report_failure(error)
+                    await asyncio.sleep(AFTER_A_FAILURE_SECONDS)
+        finally:
+            subscription.close()
+            self._parts.pod_metrics.forget(self.resource.uid)
+
+    async def cycle(self, subscription: Subscription) -> bool:
+        """One cycle. False: the resource is gone and there is nothing left to do."""
+        observation = await self._observe(subscription)
+        policy, now = self.resource.policy, observation.at
+        self.history = advance(policy, self.history, observation, now)
+        self.last = Bundle(policy=policy, observation=observation, history=self.history, now=now)
+        self.decision = decision = decide(policy, observation, self.history, now)
+        if not await self._act(decision, observation):
+            return False
+        return await self._report(decision, observation)
+
+    async def _observe(self, subscription: Subscription) -> Observation:
+        """The reading comes first, since the cycle waits for it; the rest is as fresh as the reading then."""
+        group = await subscription.next()
+        scale, pods_at = await self._scale()
+        now = self._parts.clock()
+        if isinstance(group, GroupReading):
+            self.read_at = now
+        else:
+            self.counts.source_failures += group.reason is not SourceReason.NOT_READ_YET
+        processing = await self._processing_time(pods_at, now)
+        return Observation(at=self._parts.clock(), group=group, scale=scale, processing=processing)
+
+    async def _scale(self) -> tuple[Scale | Unavailable, TargetView | None]:
+        """The target from the shared watch; where that contradicts what was last known, from a fresh read.
+
+        A watch may be behind our own write: believing it would look as if somebody had scaled back.
+        """
+        view = self._parts.targets.get(self.key)
+        if view is None:
+            return Unavailable(ScaleReason.FAILED_GET_SCALE, f"there is no {self.key.text}"), None
+        replicas = view.replicas
+        if not self._resumed:
+            self._resume(view)
+        if self.history.replicas is not None and replicas != self.history.replicas:
+            try:
+                replicas = (await self._parts.kube.get_scale(self.key)).replicas
+            except KubeError as error:
+                reason = ScaleReason.FORBIDDEN if isinstance(error, Forbidden) else ScaleReason.FAILED_GET_SCALE
+                return Unavailable(reason, str(error)), view
+            if replicas != self.history.replicas:
+                tell.external_change(self._parts.events, self._ref, self._target_ref(), self.history.replicas, replicas)
+        ready = min(view.ready, replicas) if not view.rolling else view.ready
+        return Scale(replicas=replicas, ready=ready, uid=view.uid, rolling=view.rolling), view
+
+    def _resume(self, view: TargetView) -> None:
+        """After a restart: a scaling of ours that the status does not know, for a crash between the two writes."""
+        self._resumed = True
+        scaled_at = view.scaled_at
+        if scaled_at is not None and scaled_at > (self.history.scaled_at or 0.0):
+            scaled_at = min(scaled_at, self._parts.clock())
+            self.history = replace(self.history, scaled_at=scaled_at, changed_at=scaled_at)
+
+    async def _processing_time(self, view: TargetView | None, now: float) -> ProcessingTime | Unavailable | None:
+        """From the first source that answers, in the user's order of trust."""
+        wanted = self.resource.pod_metrics
+        if not wanted or view is None or self.history.replicas == 0:
+            return None
+        try:
+            pods = await self._parts.kube.pods(self.resource.namespace, view.selector)
+        except KubeError as error:
+            return Unavailable(SourceReason.PROCESSING_TIME_UNAVAILABLE, f"the pods cannot be listed: {error}")
+        ready = [(pod.name, pod.ip) for pod in pods if pod.ready and pod.ip]
+        consumed = self.history.samples[-1].consumed if self.history.samples else None
+        before, self._consumed_at_metrics = self._consumed_at_metrics, consumed
+        records = None if consumed is None or before is None else float(consumed - before)
+        result: ProcessingTime | Unavailable | None = None
+        for index, source in enumerate(wanted):
+            result = await self._parts.pod_metrics.read(
+                key=f"{self.resource.uid}/{index}",
+                pods=ready,
+                port=source.port,
+                preset=str(source.preset),
+                per=source.per.value,
+                group=self.resource.kafka.consumer_group,
+                topics=self.resource.kafka.topics,
+                consumed_records=records,
+                at=now,
+            )
+            if isinstance(result, ProcessingTime):
+                return result
+        return result
+
+    async def _act(self, decision: Decision, observation: Observation) -> bool:
+        """Writes the decision where it is one to write. False: the resource is gone."""
+        scale = observation.scale
+        if isinstance(scale, Unavailable):
+            self._able = scale
+            return True
+        self._able = self._pods_missing(scale, observation.at)
+        desired = decision.desired
+        if desired is None or desired == scale.replicas or self.resource.mode is not Mode.ACTIVE or self.conflict:
+            return True
+        written = await act.scale(
+            self._parts.kube,
+            self.resource,
+            self.key,
+            decided_upon=scale.replicas,
+            desired=desired,
+            may_write=self._parts.may_write,
+        )
+        match written.outcome:
+            case act.Outcome.GONE:
+                return False
+            case act.Outcome.WRITTEN:
+                self.history = after_scaling(self.history, desired, self._parts.clock())
+                self.counts.ups += desired > scale.replicas
+                self.counts.downs += desired < scale.replicas
+                tell.scaled(self._parts.events, self._ref, self._target_ref(), scale.replicas, desired, decision)
+                log.info(
+                    "scaled=%s from=%d to=%d reason=%s resource=%s/%s",
+                    self.key.text, scale.replicas, desired, decision.reason,
+                    self.resource.namespace, self.resource.name,
+                )  # fmt: skip
+            case act.Outcome.DROPPED:
+                log.info("dropped=%s to=%d why=%r", self.key.text, desired, written.message)
+            case act.Outcome.FAILED:
+                self.counts.scale_failures += 1
+                self._able = Unavailable(written.reason, written.message)
+                log.warning("scale=failed target=%s to=%d error=%s", self.key.text, desired, written.message)
+        return True
+
+    def _pods_missing(self, scale: Scale, now: float) -> Unavailable | None:
+        """Pods that are asked for and do not come, for longer than any start that was seen."""
+        if scale.ready >= scale.replicas:
+            self._replicas_not_ready_since = None
+            return None
+        since = self._replicas_not_ready_since = self._replicas_not_ready_since or now
+        patience = max(60.0, 2 * (self.history.start_seconds + self.history.rebalance_seconds))
+        if now - since < patience:
+            return None
+        return Unavailable(
+            ScaleReason.REPLICAS_NOT_READY,
+            f"{scale.ready} of {scale.replicas} pods are ready since {now - since:.0f} s:"
+            f" see the pods of {self.key.text}",
+        )
+
+    async def _report(self, decision: Decision, observation: Observation) -> bool:
+        """Status when it says something new, Events when a condition turned. False: the resource is gone."""
+        now = self._parts.clock()
+        promise = self.resource.policy.max_delay_seconds
+        delay = decision.figures.delay_seconds
+        if promise is not None and delay is not None and delay > promise:
+            self.counts.late_seconds += self.resource.policy.poll_interval_seconds
+        new = status.build(
+            generation=self.resource.generation,
+            now=now,
+            conditions=self._own_conditions(observation),
+            previous=self._written,
+            learned=memory.learned_of(self.history),
+            decision=decision,
+            scale=self._scale_after(observation),
+            processing=observation.processing,
+        )
+        return await self._write_status(new, now)
+
+    def _scale_after(self, observation: Observation) -> Scale | Unavailable:
+        """The count after our own write, so that status never shows a count that we know to be past."""
+        scale = observation.scale
+        if isinstance(scale, Scale) and self.history.replicas is not None:
+            return replace(scale, replicas=self.history.replicas, ready=min(scale.ready, self.history.replicas))
+        return scale
+
+    def _own_conditions(self, observation: Observation) -> list[Condition]:
+        ready, able = ConditionType.READY, ConditionType.ABLE_TO_SCALE
+        true, false = ConditionStatus.TRUE, ConditionStatus.FALSE
+        found: list[Condition] = []
+        if self._parts.targets.get(self.key) is None:
+            found.append(Condition(ready, false, ReadyReason.TARGET_NOT_FOUND, f"there is no {self.key.text}"))
+        elif self.conflict:
+            words = f"{self.conflict} is older and scales the same target: delete one of them"
+            found.append(Condition(ready, false, ReadyReason.CONFLICTED, words))
+        else:
+            reason, words = {
+                Mode.ACTIVE: (ReadyReason.WORKING, f"scales {self.key.text}"),
+                Mode.OBSERVE: (ReadyReason.OBSERVING, "computes and reports, does not scale"),
+                Mode.PAUSED: (ReadyReason.PAUSED, "does not scale while `mode` is Paused"),
+            }[self.resource.mode]
+            found.append(Condition(ready, true, reason, words))
+        if self._able is None:
+            found.append(Condition(able, true, ScaleReason.READY_FOR_NEW_SCALE, "the target can be scaled"))
+        else:
+            found.append(Condition(able, false, self._able.reason, self._able.message))
+        return found
+
+    async def _report_failure(self, error: Exception) -> None:
+        """`Ready=False/InternalError`, naming the class of the error only: its text may hold anything."""
+        words = f"a cycle failed with {type(error).__name__}: see the operator's log"
+        now = self._parts.clock()
+        new = status.build(
+            generation=self.resource.generation,
+            now=now,
+            conditions=[Condition(ConditionType.READY, ConditionStatus.FALSE, ReadyReason.INTERNAL_ERROR, words)],
+            previous=self._written,
+            learned=memory.learned_of(self.history),
+        )
+        await self._write_status(new, now)
+
+    async def _write_status(self, new: dict[str, Any], now: float) -> bool:
+        if not status.material_change(self._written, new, now, self._written_at) or not self._parts.may_write():
+            return True
+        try:
+            await self._parts.kube.patch_status(
+                self.resource.namespace, self.resource.name, status.merge_patch(new)["status"]
+            )
+        except NotFound:
+            return False
+        except KubeError as error:
+            log.warning("status=failed resource=%s/%s error=%s", self.resource.namespace, self.resource.name, error)
+            return True  # still differs from what is written: the next cycle tries again
+        tell.transitions(self._parts.events, self._ref, self._written, new)
+        self._written, self._written_at = new, now
+        return True
+
+    def _target_ref(self) -> ObjectRef:
+        view = self._parts.targets.get(self.key)
+        return ObjectRef("apps/v1", self.key.kind, self.key.namespace, self.key.name, view.uid if view else "")

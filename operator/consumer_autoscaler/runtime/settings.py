@@ -1,0 +1,79 @@
+"""How one operator process runs, from the command line or the environment (`CONSUMER_AUTOSCALER_…`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "CONSUMER_AUTOSCALER_"
+
+
+class InvalidSettings(ValueError):
+    """A setting cannot be used; the message names it and says what it must be."""
+
+
+class Settings(BaseModel):
+    """Everything that is not in the resources. Times in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespaces: tuple[str, ...] = Field(
+        default=(), description="Namespaces to serve, separated by commas; all when empty."
+    )
+    kubeconfig: Path | None = Field(
+        default=None, description="Kubeconfig to use; in a pod its service account is the default."
+    )
+    listen_host: str = Field(default="0.0.0.0", description="Address of /metrics, /healthz, /readyz and /explain.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port of the same; 0 takes a free one.")
+    leader_election: bool = Field(default=True, description="Hold a Lease before doing anything.")
+    lease_namespace: str = Field(default="", description="Namespace of the Lease; the pod's own when empty.")
+    lease_name: str = Field(default="consumer-autoscaler", min_length=1, description="Name of the Lease.")
+    lease_duration_seconds: float = Field(
+        default=15, gt=0, description="Another process takes over when the Lease was not renewed for this long."
+    )
+    identity: str = Field(
+        default_factory=socket.gethostname, min_length=1, description="Name of this process in the Lease."
+    )
+    request_timeout_seconds: float = Field(
+        default=8, gt=0, le=60, description="Longest wait for one answer of a broker or the API server."
+    )
+    resync_seconds: float = Field(default=300, ge=1, description="All resources are listed anew this often.")
+    allow_loopback_pods: bool = Field(
+        default=False, description="Read metrics of pods with loopback addresses, as the test bed's have."
+    )
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
+    log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json.")
+
+    def effective_lease_namespace(self) -> str:
+        """The namespace for the Lease: as set, else the pod's, else `default`."""
+        if self.lease_namespace:
+            return self.lease_namespace
+        own = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+        return own.read_text().strip() if own.is_file() else "default"
+
+
+def read_settings(flags: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Settings:
+    """Flags that are not None win over the environment, that over the defaults. Raises InvalidSettings."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    for name in Settings.model_fields:
+        text = environment.get(PREFIX + name.upper())
+        if text is not None:
+            values[name] = text
+        if flags.get(name) is not None:
+            values[name] = flags[name]
+    if isinstance(values.get("namespaces"), str):
+        values["namespaces"] = [part.strip() for part in str(values["namespaces"]).split(",") if part.strip()]
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{_flag(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
+        raise InvalidSettings(problems) from None
+
+
+def _flag(location: Sequence[int | str]) -> str:
+    return "--" + str(location[0]).replace("_", "-") if location else "settings"

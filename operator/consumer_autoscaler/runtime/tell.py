@@ -1,0 +1,87 @@
+"""Which Events a person gets: one for each scaling, and one when a condition turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consumer_autoscaler.cluster.events import EventRecorder, EventType, ObjectRef
+from consumer_autoscaler.decision.reasons import (
+    BackpressureReason,
+    ConditionType,
+    DecisionReason,
+    EventReason,
+    LimitReason,
+    PromiseReason,
+    ReadyReason,
+    ScaleReason,
+    SourceReason,
+)
+from consumer_autoscaler.decision.values import Decision
+
+_FALSE_READY = {
+    ReadyReason.TARGET_NOT_FOUND: EventReason.TARGET_NOT_FOUND,
+    ReadyReason.CONFLICTED: EventReason.CONFLICTING_AUTOSCALER,
+    ReadyReason.INVALID_SPEC: EventReason.SPEC_INVALID,
+    ReadyReason.INTERNAL_ERROR: EventReason.INTERNAL_ERROR,
+}
+
+
+def scaled(
+    events: EventRecorder, resource: ObjectRef, target: ObjectRef, before: int, after: int, decision: Decision
+) -> None:
+    """On the resource and on its target, as people look at either."""
+    reason = EventReason.TARGET_SCALED_UP if after > before else EventReason.TARGET_SCALED_DOWN
+    if decision.reason is DecisionReason.BOUNDS_ENFORCED:
+        reason = EventReason.LIMITS_ENFORCED
+    note = f"from {before} to {after} replicas: {decision.message}"
+    events.record(resource, "Normal", reason, note, action="Scale", related=target, on_both=True)
+
+
+def external_change(events: EventRecorder, resource: ObjectRef, target: ObjectRef, before: int, after: int) -> None:
+    note = f"somebody else changed the target from {before} to {after} replicas; the cooldown starts anew"
+    events.record(resource, "Warning", EventReason.EXTERNAL_SCALE_DETECTED, note, action="Observe", related=target)
+
+
+def transitions(events: EventRecorder, resource: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """One Event for each condition whose status or reason turned into something a person wants to know."""
+    before = {c["type"]: (c["status"], c["reason"]) for c in old.get("conditions") or ()}
+    for condition in new.get("conditions") or ():
+        was = before.get(condition["type"])
+        now = (condition["status"], condition["reason"])
+        if was == now:
+            continue
+        news = _news(condition["type"], was, *now)
+        if news is not None:
+            kind, reason = news
+            events.record(resource, kind, reason, condition["message"], action="Observe")
+
+
+def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> tuple[EventType, EventReason] | None:
+    turned = was is not None and was[0] != status
+    match type_:
+        case ConditionType.READY if status == "False" and reason in set(_FALSE_READY):
+            return "Warning", _FALSE_READY[ReadyReason(reason)]
+        case ConditionType.READY if reason == ReadyReason.PAUSED:
+            return "Normal", EventReason.PAUSED
+        case ConditionType.READY if was is not None and was[1] == ReadyReason.PAUSED:
+            return "Normal", EventReason.RESUMED
+        case ConditionType.SOURCE_HEALTHY if status == "False" and reason != SourceReason.VALID:
+            return "Warning", EventReason.SOURCE_FAILED
+        case ConditionType.SOURCE_HEALTHY if status == "True" and turned and was is not None and was[0] == "False":
+            return "Normal", EventReason.SOURCE_RECOVERED
+        case ConditionType.ABLE_TO_SCALE if reason == ScaleReason.REPLICAS_NOT_READY:
+            return "Warning", EventReason.REPLICAS_NOT_READY
+        case ConditionType.ABLE_TO_SCALE if reason in (ScaleReason.FAILED_UPDATE_SCALE, ScaleReason.FORBIDDEN):
+            return "Warning", EventReason.SCALE_FAILED
+        case ConditionType.SCALING_LIMITED if reason == LimitReason.PARTITION_LIMIT:
+            return "Normal", EventReason.PARTITION_LIMIT_REACHED
+        case ConditionType.BACKPRESSURED if status == "True" and reason in set(BackpressureReason):
+            return "Warning", EventReason.BACKPRESSURED
+        case ConditionType.PROMISE_KEPT if status == "False":
+            return "Warning", EventReason.PROMISE_BROKEN
+        case ConditionType.PROMISE_KEPT if (
+            reason == PromiseReason.WITHIN_PROMISE and turned and was and was[0] == "False"
+        ):
+            return "Normal", EventReason.PROMISE_KEPT_AGAIN
+    return None
