@@ -96,6 +96,7 @@ class EventRecorder:
         self._similar: OrderedDict[str, deque[float]] = OrderedDict()
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE_LIMIT)
+        self._unposted = 0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -118,6 +119,11 @@ class EventRecorder:
             log.warning("events=unposted count=%d", self._queue.qsize())
         task.cancel()
         await asyncio.wait([task])
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything recorded so far was posted or dropped."""
+        return self._unposted == 0
 
     def record(
         self,
@@ -170,6 +176,7 @@ class EventRecorder:
             return
         try:
             self._queue.put_nowait(event)
+            self._unposted += 1
         except asyncio.QueueFull:
             self._drop(event, "queue_full")
 
@@ -219,6 +226,7 @@ class EventRecorder:
                 log.exception("event=failed reason=%s", event.reason)
             finally:
                 self._queue.task_done()
+                self._unposted -= 1
 
     async def _post(self, event: _Event) -> None:
         news, event.waiting = event.waiting, 0
