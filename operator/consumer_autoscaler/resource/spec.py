@@ -25,6 +25,8 @@ VERSION = "v1alpha1"
 KIND = "ConsumerAutoscaler"
 PLURAL = "consumerautoscalers"
 
+LAG_PER_REPLICA_DOWN_COOLDOWN_SECONDS = 300  # the HPA's own window for downs
+
 _MAX_PROBLEMS = 8
 
 
@@ -140,12 +142,18 @@ def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
             replica_steps=scaling.replica_steps,
             scale_up_cooldown_seconds=up.cooldown_seconds,
             scale_up_max_step=up.max_step,
-            scale_down_cooldown_seconds=down.cooldown_seconds,
+            scale_down_cooldown_seconds=_down_cooldown(spec, down),
             scale_down_max_step_percent=down.max_step_percent,
             activation_lag_messages=scaling.activation_lag_messages,
             idle_seconds=scaling.idle_seconds,
         ),
     )
+
+
+def _down_cooldown(spec: Spec, down: ScaleDownSpec) -> int | None:
+    if down.cooldown_seconds is None and spec.objective.lag_per_replica is not None:
+        return LAG_PER_REPLICA_DOWN_COOLDOWN_SECONDS
+    return down.cooldown_seconds
 
 
 def _pod_metrics(spec: Spec) -> tuple[PodMetrics, ...]:

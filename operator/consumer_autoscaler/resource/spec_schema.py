@@ -251,7 +251,9 @@ class ScaleDownSpec(Part):
         ge=0,
         le=MAX_COOLDOWN_SECONDS,
         description="Least time in seconds since the last change, in any direction, before replicas are "
-        "removed. " + _unset("scale_down_cooldown_seconds"),
+        "removed. With `objective.lagPerReplica` also the time whose highest demand a down must not go below, as "
+        "with an HPA. When not set: 300 with `objective.lagPerReplica`; 0 with a promise, whose downs wait until "
+        "they have paid for themselves.",
     )
     max_step_percent: StrictInt | None = Field(
         default=None,
