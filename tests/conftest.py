@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from bed.controlplane import ControlPlane
+from bed.kafka import Kafka
 from bed.kwok import Kwok
 
 
@@ -18,3 +19,10 @@ def controlplane() -> Iterator[ControlPlane]:
     """A real control plane with three fake nodes, whose pods become Ready within a second."""
     with ControlPlane() as plane, Kwok(plane):
         yield plane
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """One real broker; tests that stop brokers or need three start their own."""
+    with Kafka() as cluster:
+        yield cluster

@@ -1,0 +1,232 @@
+"""A group consumer with a limited write rate, as one that writes to a database in batches.
+
+A write of n records takes n / rate seconds, at most `--batch` records at a time, so one replica manages a fixed
+number of records per second. Offsets are committed every `--commit-interval` seconds, before partitions are given
+up, and at the end. SIGTERM gives the unfinished write up, commits what is done and leaves the group.
+
+Serves `/metrics` (processing time per record) and `/ready` (200 once it is a member of the group) on
+POD_IP:`--port`; the age of records at their commit goes to RESULTS_DIR/POD_NAME.jsonl (see lateness).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from bed import lateness
+
+log = logging.getLogger(__name__)
+
+_ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+}
+_POLL_MS = 200
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    bootstrap: str
+    group: str
+    topics: tuple[str, ...]
+    rate_per_second: float
+    batch: int
+    commit_interval_seconds: float
+    session_timeout_seconds: float
+    heartbeat_seconds: float
+    assignor: str
+    name: str
+    results: Path | None
+
+
+class LimitedConsumer:
+    """Reads, "writes" at the limited rate, commits; `run()` until `stop` is set."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+        self._settings = settings
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap,
+            client_id=settings.name,
+            group_id=settings.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=round(settings.session_timeout_seconds * 1000),
+            heartbeat_interval_ms=round(settings.heartbeat_seconds * 1000),
+            partition_assignment_strategy=[_ASSIGNORS[settings.assignor]],
+            fetch_max_wait_ms=_POLL_MS,
+        )
+        self.stop = asyncio.Event()
+        self.joined = False
+        self._processing = Histogram(
+            "kafka_consumer_processing_seconds",
+            "Time to process one record.",
+            ["group", "topic"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+            registry=registry,
+        )
+        self._done: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = {}
+        self._committing = asyncio.Lock()
+        self._rebalances = 0
+        self._ages = lateness.Ages()
+        self._free_at = 0.0
+
+    async def run(self) -> None:
+        self._consumer.subscribe(list(self._settings.topics), listener=_Rebalance(self))
+        await self._consumer.start()
+        reporter = asyncio.create_task(self._commit_and_report())
+        try:
+            while not self.stop.is_set():
+                fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.batch)
+                records = [record for part in fetched.values() for record in part]
+                rebalances = self._rebalances
+                # After a rebalance everybody reads on from the commits, so this write will be done again.
+                if records and await self._write(len(records)) and rebalances == self._rebalances:
+                    self._finish(records)
+        finally:
+            reporter.cancel()
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self.commit()
+            self._report()
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._consumer.stop()  # leaves the group, so that the others take over at once
+
+    async def commit(self) -> None:
+        """Commits what is written; the records of a refused commit are not counted, others will read them."""
+        async with self._committing:
+            done, self._done = self._done, {}
+            if not done:
+                return
+            try:
+                await self._consumer.commit({tp: records[-1].offset + 1 for tp, records in done.items()})
+            except KafkaError as error:
+                log.warning("commit: %s", type(error).__name__)
+                if error.retriable:  # a broker that is away: these records are still written and ours
+                    for tp, records in done.items():
+                        self._done[tp] = records + self._done.get(tp, [])
+                return
+            self._ages.add((r.timestamp for records in done.values() for r in records), time.time())
+
+    async def give_up(self) -> None:
+        """Before a rebalance: commits; what is not committed then will be read again by whoever gets it."""
+        self._rebalances += 1
+        await self.commit()
+        self._done.clear()
+
+    async def _write(self, count: int) -> bool:
+        """Waits as long as the database would take; False when it was given up because of the end."""
+        loop = asyncio.get_running_loop()
+        self._free_at = max(loop.time(), self._free_at) + count / self._settings.rate_per_second
+        try:
+            async with asyncio.timeout_at(self._free_at):
+                await self.stop.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def _finish(self, records: Iterable[ConsumerRecord[Any, Any]]) -> None:
+        seconds = 1 / self._settings.rate_per_second
+        for record in records:
+            self._done.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
+            self._processing.labels(self._settings.group, record.topic).observe(seconds)
+
+    async def _commit_and_report(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.commit_interval_seconds)
+            await self.commit()
+            self._report()
+
+    def _report(self) -> None:
+        ages, self._ages = self._ages, lateness.Ages()
+        if self._settings.results and ages.records:
+            path = self._settings.results / f"{self._settings.name}.jsonl"
+            lateness.append(path, lateness.Line(time.time(), self._settings.name, ages))
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: LimitedConsumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        if revoked:
+            await self._consumer.give_up()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._consumer.joined = True  # also without partitions: an idle member is ready
+
+
+async def serve(settings: Settings, host: str, port: int) -> None:
+    """Consumes and serves the two pages until SIGTERM."""
+    registry = CollectorRegistry()
+    consumer = LimitedConsumer(settings, registry)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, consumer.stop.set)
+
+    async def metrics(_: web.Request) -> web.Response:
+        text = generate_latest(registry).decode()
+        return web.Response(text=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.Response(status=200 if consumer.joined else 503)
+
+    pages = web.Application()
+    pages.add_routes([web.get("/metrics", metrics), web.get("/ready", ready)])
+    runner = web.AppRunner(pages, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, shutdown_timeout=0.5).start()
+        await consumer.run()
+    finally:
+        await runner.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bed.workload consume", description=__doc__)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--topic", required=True, action="append", help="may be given more than once")
+    parser.add_argument("--rate", type=float, required=True, help="records per second that one replica writes")
+    parser.add_argument("--batch", type=int, default=100, help="records per write at most")
+    parser.add_argument("--commit-interval", type=float, default=1.0, help="seconds")
+    parser.add_argument("--session-timeout", type=float, default=10.0, help="seconds")
+    parser.add_argument("--heartbeat", type=float, default=0.5, help="seconds; a rebalance takes about this long")
+    parser.add_argument("--assignor", choices=sorted(_ASSIGNORS), default="roundrobin")
+    parser.add_argument("--port", type=int, default=9100)
+    parser.add_argument("--name", default=os.environ.get("POD_NAME") or f"consumer-{os.getpid()}")
+    results = os.environ.get("RESULTS_DIR")
+    parser.add_argument("--results", type=Path, default=Path(results) if results else None, help="a folder")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = Settings(
+        bootstrap=options.bootstrap,
+        group=options.group,
+        topics=tuple(options.topic),
+        rate_per_second=options.rate,
+        batch=options.batch,
+        commit_interval_seconds=options.commit_interval,
+        session_timeout_seconds=options.session_timeout,
+        heartbeat_seconds=options.heartbeat,
+        assignor=options.assignor,
+        name=options.name,
+        results=options.results,
+    )
+    asyncio.run(serve(settings, os.environ.get("POD_IP", "127.0.0.1"), options.port))
