@@ -7,7 +7,7 @@ bootstrap addresses.
 - The first request to a broker waits for the connection. After a failure nobody waits: requests fail at
   once while a task of the broker's own tries again, with backoff and jitter. So a dead or silent broker
   costs one timeout.
-- When no known broker answers, the bootstrap addresses are asked, all at once; while they fail, with
+- When no known broker answers, the bootstrap addresses are asked, soon all at once; while they fail, with
   backoff too.
 """
 
@@ -40,6 +40,7 @@ _BACKOFF_FIRST_SECONDS = 0.5
 _BACKOFF_MOST_SECONDS = 5.0
 _PROBE_FOR_SECONDS = 900.0  # a broker that nobody asked for that long is not tried any more; > the longest interval
 _IDLE_MS = 9 * 60 * 1000  # just below the ten minutes after which brokers drop an idle connection
+_NEXT_ADDRESS_SECONDS = 0.3  # how long one bootstrap address is waited for before the next is asked as well
 _DEFAULT_PORT = 9092
 
 
@@ -57,9 +58,10 @@ class RequestUnsupported(BrokerFailed):
 
 def parse_address(address: str) -> tuple[str, int]:
     """`host:port`, `[v6]:port` or a bare host (port 9092); raises ValueError."""
-    host, separator, port = address.strip().rpartition(":")
-    if not separator or (":" in host and not host.startswith("[")):
-        host, port = address.strip(), str(_DEFAULT_PORT)
+    address = address.strip()
+    host, separator, port = address.rpartition(":")
+    if not separator or address.endswith("]") or (":" in host and not host.startswith("[")):
+        host, port = address, str(_DEFAULT_PORT)
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"not an address of the form host:port: {address!r}")
@@ -309,12 +311,18 @@ class Brokers:
         if loop.time() < self._bootstrap_not_before:
             raise BrokerFailed(self._bootstrap_why)
         why: list[str] = []
-        tasks = {asyncio.create_task(self._ask_address(address, request)): address for address in self._bootstrap}
-        pending = set(tasks)
+        addresses = random.sample(self._bootstrap, len(self._bootstrap))
+        tasks: dict[asyncio.Task[tuple[AIOKafkaConnection, Answer]], str] = {}
+        pending: set[asyncio.Task[tuple[AIOKafkaConnection, Answer]]] = set()
         winner: tuple[AIOKafkaConnection, Answer] | None = None
         try:
-            while pending and winner is None:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            while (pending or addresses) and winner is None:
+                if addresses:
+                    task = asyncio.create_task(self._ask_address(addresses[-1], request))
+                    tasks[task] = addresses.pop()
+                    pending.add(task)
+                patience = _NEXT_ADDRESS_SECONDS if addresses else None
+                done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if (error := task.exception()) is not None:
                         why.append(f"{tasks[task]} ({_words(error, self._dialer.timeout_seconds)})")

@@ -200,6 +200,8 @@ class Coordinators:
         reason = SourceReason.PARTIAL_READING
         if isinstance(error, BrokerFailed):
             message, again, reason = f"{error}; it coordinates the group", True, error.reason
+        if again:
+            self._topology.leaders_outdated()  # the brokers' addresses are in the same answer
         for group in groups:
             if again:
                 self._topology.coordinator_lost(group)

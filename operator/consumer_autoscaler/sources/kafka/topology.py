@@ -157,7 +157,7 @@ class Topology:
             if attempt:  # nothing to be found yet: the brokers are making the offsets topic
                 await asyncio.sleep(_COORDINATOR_RETRY_SECONDS)
             errors = {}
-            answer = await self._brokers.ask_any(wire.find_coordinator(missing))
+            answer = await self._ask_any(wire.find_coordinator(missing))
             try:
                 for group, error, address in wire.read_coordinators(answer.data):
                     if error:
@@ -171,6 +171,14 @@ class Topology:
                 break
             missing = [group for group in missing if errors.get(group) == codes.COORDINATOR_NOT_AVAILABLE]
         return errors
+
+    async def _ask_any(self, request: wire.Request) -> wire.Answer:
+        """Asks any broker; when none answers, once more with the brokers that the bootstrap addresses name."""
+        try:
+            return await self._brokers.ask_any(request)
+        except BrokerFailed:
+            await self._refresh(asyncio.get_running_loop().time())
+            return await self._brokers.ask_any(request)
 
     def by_coordinator(self, groups: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         """The groups whose coordinator is known, one list per coordinator."""
