@@ -10,6 +10,7 @@ brokers, CONTROLLER for the quorum, JMX for counting. So client connections can 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import signal
@@ -182,8 +183,10 @@ class Kafka:
             self._wait_ready(broker)
 
     def pause(self, number: int) -> None:
-        """SIGSTOP: the broker's sockets stay open and nobody answers."""
+        """SIGSTOP: the broker's sockets stay open and nobody answers. Returns when it has stopped."""
         self._signal(number, signal.SIGSTOP)
+        if (pid := self.pid(number)) is not None:
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self._brokers[number].paused = True
 
     def resume(self, number: int) -> None:

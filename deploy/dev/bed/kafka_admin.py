@@ -148,19 +148,25 @@ async def committed_offsets(
 
 
 async def end_offsets(bootstrap: str, topic: str) -> dict[TopicPartition, int]:
-    """The high watermark of each partition of the topic."""
+    """The high watermark of each partition that has a leader; KafkaError when a leader cannot be reached."""
     async with _client(bootstrap) as client:
-        leaders = await _leaders(client, [topic])
-        found: dict[TopicPartition, int] = {}
-        for node in set(leaders.values()):
-            rows = [(tp.partition, -1) for tp, leader in leaders.items() if leader == node]
-            answer = await client.send(node, OffsetRequest(-1, 0, [(topic, rows)]))
-            for _, parts in answer.topics:
-                for partition, code, _, offset in parts:
-                    if code:
-                        raise for_code(code)(f"{topic}-{partition}")
-                    found[TopicPartition(topic, partition)] = offset
-        return found
+        while True:
+            leaders = await _leaders(client, [topic])
+            found: dict[TopicPartition, int] = {}
+            errors: list[KafkaError] = []
+            for node in set(leaders.values()):
+                rows = [(tp.partition, -1) for tp, leader in leaders.items() if leader == node]
+                answer = await client.send(node, OffsetRequest(-1, 0, [(topic, rows)]))
+                for _, parts in answer.topics:
+                    for partition, code, _, offset in parts:
+                        found[TopicPartition(topic, partition)] = offset
+                        errors += [for_code(code)(f"{topic}-{partition}")] if code else []
+            if not errors:
+                return found
+            for error in errors:
+                if not error.retriable:
+                    raise error
+            await asyncio.sleep(0.05)  # a leader that does not know yet that it is one
 
 
 async def lag_messages(bootstrap: str, group: str, topic: str) -> int:

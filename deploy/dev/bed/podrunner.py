@@ -302,7 +302,7 @@ class PodRunner:
             "phase": phase,
             "hostIP": self._around.node_ip,
             "podIP": self.pod_ip,
-            "podIPs": [{"ip": self.pod_ip}],
+            "podIPs": [{"$patch": "replace"}, {"ip": self.pod_ip}],  # not beside that of an earlier agent
             "startTime": self._started_at,
             "conditions": [
                 self._condition("Initialized", True),
