@@ -224,8 +224,8 @@ def _highest(s: Situation) -> int:
 
 
 LIMITS: tuple[Limit, ...] = (
-    useful_steps,
     partitions_with_lag,
+    useful_steps,  # after it: 8 consumers of 10 partitions leave two of those that lag to one of them
     partition_limit,
     max_replicas,
     min_replicas,
