@@ -180,7 +180,7 @@ def _follow_levels(
     """
     what = capacity.capacity_of(policy, history)
     rate = history.arrival_rate(policy.poll_interval_seconds)
-    if previous_at is None or rate is None or not what.known or policy.max_delay_seconds is None:
+    if previous_at is None or rate is None or what.per_replica <= 0 or policy.max_delay_seconds is None:
         return history
     elapsed = history.samples[-1].at - previous_at
     promise = policy.max_delay_seconds

@@ -103,10 +103,10 @@ def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) 
 
 
 def _raise_lower_bound(history: History, worth: float) -> History:
-    """What the group was seen to consume over a full minute is the least it can do. It fades by 1 % a poll."""
+    """What the group was seen to consume over a full minute is the least it can do, until a measurement says less."""
     first, last = history.samples[0], history.samples[-1]
     settled_for = last.at - (history.changed_at if history.changed_at is not None else first.at)
     if settled_for < 60 or last.at - first.at < 60:
         return history
     seen = (history.consumption_rate(60) or 0.0) / worth
-    return replace(history, seen_per_replica=max(seen, 0.99 * history.seen_per_replica))
+    return replace(history, seen_per_replica=max(seen, history.seen_per_replica))

@@ -65,7 +65,7 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
     demand = _demand(policy, history, group, levels, current, now, starting=scale.ready < scale.replicas)
     proposal = Proposal(demand.replicas, (Step("Demand", demand.replicas, demand.message),))
     if demand.learning and demand.replicas != current:
-        proposal = proposal.to(demand.replicas, LimitReason.LEARNING_CAPACITY, demand.message)
+        proposal = proposal.to(demand.replicas, LimitReason.LEARNING_CAPACITY, "at most a doubling up, one level down")
     situation = Situation(policy, observation, history, group, levels, current, demand.unbounded, now)
     for limit_of in LIMITS:
         proposal = limit_of(proposal, situation)

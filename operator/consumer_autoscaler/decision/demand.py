@@ -102,7 +102,7 @@ def promise_demand(
     if s is None:
         return Demand(replicas, replicas, "watching: a rate needs two readings")
     if not s.capacity.known:
-        return _learning_demand(history, group, replicas, levels, s)
+        return _learning_demand(policy, history, group, replicas, levels, s, now)
 
     start, pause = history.start_seconds, history.rebalance_seconds
     poll = policy.poll_interval_seconds
@@ -127,7 +127,7 @@ def promise_demand(
         return Demand(replicas, unbounded, f"{numbers}: pods are starting")
 
     oldest = _delay_if_an_up_waited_a_poll(history, s, carries, start + poll, pause, now)
-    deadline = promise - (0.4 * poll + 0.1 * promise)
+    deadline = _deadline_seconds(policy)
     overloaded = 1.05 * s.rate > carries or s.backlog > (carries - s.rate) * drain
     top = s.sustained(levels, levels.counts[-1])
     if replicas < levels.counts[-1] and (
@@ -173,16 +173,38 @@ def _paid_down(policy: Policy, history: History, replicas: int, levels: Levels, 
     return None
 
 
-def _learning_demand(history: History, group: GroupReading, replicas: int, levels: Levels, s: Signals) -> Demand:
-    """Nothing is known but what was consumed so far: step up while the delay grows, down by one level at most."""
-    consumed = history.consumption_rate(SHORT_WINDOW_SECONDS) or 0.0
-    grows = s.rate_now > 1.02 * consumed and group.lag_messages > COMMIT_SECONDS * max(s.rate, 1.0)
+def _learning_demand(
+    policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels, s: Signals, now: float
+) -> Demand:
+    """Nothing is known but what was consumed so far.
+
+    While the backlog grows, that is what the group can do: the clock runs as it does otherwise, but the step is at
+    most a doubling. Mostly the capacity is measured before the clock has run out. Down goes one level at a time:
+    where what was seen says that it carries the load, or after five calm minutes to find out.
+    """
+    consumed = history.consumption_rate(max(15.0, policy.poll_interval_seconds)) or 0.0
     message = f"{s.rate:.1f}/s arriving, {consumed:.1f}/s consumed, capacity of a replica not learned yet"
+    grows = s.rate_now > 1.02 * consumed and group.lag_messages > COMMIT_SECONDS * max(s.rate, 1.0)
     if grows and replicas < levels.counts[-1]:
+        until_start = history.start_seconds + policy.poll_interval_seconds
+        oldest = _delay_if_an_up_waited_a_poll(history, s, consumed, until_start, history.rebalance_seconds, now)
+        if max(oldest, history.delay_seconds or 0.0) <= _deadline_seconds(policy):
+            return Demand(replicas, replicas, f"{message}: there is time to measure it", learning=True)
         worth = levels.worth(replicas) * min(2.0, s.rate / consumed if consumed > 0 else 2.0)
         up = max(levels.next_above(replicas), min(levels.at_least(worth), 2 * replicas))
         return Demand(up, up, f"{message}: the backlog grows", learning=True)
+    below = [count for count in levels.counts if count < replicas]
+    if below and not grows:
+        calm = s.backlog < 1 and now - max(history.began_at or now, history.changed_at or 0.0) >= LONG_WINDOW_SECONDS
+        if calm or _paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60)):
+            return Demand(below[-1], below[-1], f"{message}: trying one level less", learning=True)
     return Demand(replicas, replicas, message, learning=True)
+
+
+def _deadline_seconds(policy: Policy) -> float:
+    """How old a message may get before an up must have helped: the promise less a margin for polls and commits."""
+    promise = policy.max_delay_seconds or 60
+    return promise - (0.4 * policy.poll_interval_seconds + 0.1 * promise)
 
 
 def from_zero_demand(policy: Policy, history: History, group: GroupReading, levels: Levels) -> Demand:

@@ -23,6 +23,7 @@ from consumer_autoscaler.decision.values import (
     Unavailable,
 )
 
+DISPLAY_WINDOW_SECONDS = 20.0  # short enough to be the present, long enough for commits in lumps
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
@@ -130,6 +131,7 @@ def figures_of(policy: Policy, observation: Observation, history: History) -> Fi
     group = observation.group
     if not isinstance(group, GroupReading):
         return Figures(capacity_per_replica_per_second=per_replica, start_seconds=start, rebalance_seconds=pause)
+    window = max(DISPLAY_WINDOW_SECONDS, 2 * policy.poll_interval_seconds)
     known = all(p.lag_messages is not None for p in group.partitions)
     return Figures(
         lag_messages=group.lag_messages if known else None,
@@ -137,8 +139,8 @@ def figures_of(policy: Policy, observation: Observation, history: History) -> Fi
         partitions=len(group.partitions),
         partitions_with_lag=sum(1 for p in group.partitions if p.lag_messages),
         partition_ceiling=group.partition_ceiling or history.ceiling or None,
-        arrival_per_second=history.arrival_rate(60),
-        consumed_per_second=history.consumption_rate(60),
+        arrival_per_second=history.arrival_rate(window),
+        consumed_per_second=history.consumption_rate(window),
         capacity_per_replica_per_second=per_replica,
         start_seconds=start,
         rebalance_seconds=pause,
