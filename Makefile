@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` shows the main job, `make test` runs the tests. Both install what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONPATH := operator:deploy/dev
+BENCH ?= reaction
+
+.PHONY: help install demo test test-all bench lint format lock crd clean
+
+help:            ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## A virtual environment with the locked dependencies
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install    ## The main job on a real control plane and a real broker (KEEP=1 leaves them up)
+	$(BIN)/python -m bed.demo $(if $(KEEP),--keep)
+
+test: install    ## All tests that fit into a coffee break
+	$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-all: install  ## All tests
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: install   ## A benchmark: BENCH=reaction | promise | fleet (N=1000)
+	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N))
+
+lint: install    ## Linters, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: install    ## Resolve the dependencies anew
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
+
+crd: install     ## Generate crds/ anew
+	$(BIN)/consumer-autoscaler crd > crds/consumerautoscalers.yaml
+
+clean:           ## Remove what was built here; the cache outside of the repository stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.png
