@@ -10,6 +10,8 @@ The demo, the tests and the benchmarks use the same bed. One module per part, ea
                   (pki: its certificates and kubeconfigs; audit: who asked the API server for what)
     kwok          fake nodes whose pods become Ready by themselves
     kafka         one or three brokers
+    kafka_admin   topics, groups, offsets and a few records, for tests
     processnode   a node that runs pods' commands as host processes
     workload      the producer and the consumer that the pods run
+    lateness      how old records were at their commit, over all consumers
 """

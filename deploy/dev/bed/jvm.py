@@ -32,10 +32,14 @@ _POM = """\
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
     </dependency>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
-    </dependency>
+    </dependency>{logging}
   </dependencies>
 </project>
 """
+# Kafka 4's artifacts, unlike its release archive, bring log4j 2 without what connects it: a silent broker.
+_POM_LOGGING = """
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId>
+      <version>2.24.3</version></dependency>"""
 
 
 def kafka_libs(version: str = KAFKA_VERSION) -> Path:
@@ -61,7 +65,8 @@ def _kafka_from_maven(version: str, target: Path) -> None:
     if maven is None:
         raise PartUnavailable("mvn is not installed")
     with scratch(target) as folder, progress(f"Kafka {version}: Maven artifacts"):
-        (folder / "pom.xml").write_text(_POM.format(version=version))
+        logging = "" if version.startswith("3.") else _POM_LOGGING
+        (folder / "pom.xml").write_text(_POM.format(version=version, logging=logging))
         run(
             [
                 *(maven, "-B", "-q", "--strict-checksums", "-f", folder / "pom.xml"),
@@ -133,17 +138,13 @@ def java() -> Path:
 
 
 def _has_pip() -> bool:
-    return (
-        subprocess.run([sys.executable, "-c", "import pip"], capture_output=True, check=False).returncode == 0
-    )
+    return subprocess.run([sys.executable, "-c", "import pip"], capture_output=True, check=False).returncode == 0
 
 
 def _java_version(program: Path) -> int:
     """The feature release, 0 when it cannot be told. `1.8.0_x` is 8, `17.0.15` is 17."""
     try:
-        said = subprocess.run(
-            [program, "-version"], capture_output=True, text=True, timeout=30, check=False
-        ).stderr
+        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
     except (OSError, subprocess.TimeoutExpired):
         return 0
     match = re.search(r'version "(?:1\.)?(\d+)', said)

@@ -33,7 +33,7 @@ from bed.jvm import KAFKA_VERSION, java, kafka_libs
 from bed.processes import Process, ProcessFailed, free_port
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 # C1 alone and no parallel collector: half the start time, and three brokers fit on two cores.
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
@@ -296,7 +296,7 @@ class Kafka:
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=_START_SECONDS,
             check=False,
         )
         if done.returncode:
