@@ -1,0 +1,255 @@
+"""What a thousand resources cost: memory, CPU, API and Kafka requests at rest, and how soon all are served.
+
+One resource, Deployment (one fake pod) and consumer group each, on a real API server and three real brokers. Ten
+groups share a topic of ten partitions, so a reading is about 10,000 committed offsets and 1,000 partitions. Every
+topic gets a record per second and every group commits each five seconds, as consumers do by default. `/metrics` is
+scraped every 30 seconds. Then one SIGTERM.
+
+`poll_lateness_p95_s` is taken from outside: how much later than its place on the 15 s grid each resource was read in
+each scraped interval, over all resources. The grid is that of the earliest reading ever seen, so what every reading
+takes is not in it, and what delays one of them is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import time
+from typing import Any
+
+from tests.bench.common import (
+    AUTOSCALERS,
+    DEPLOYMENTS,
+    Bar,
+    Samples,
+    Usage,
+    autoscaler,
+    connections_to,
+    create,
+    deployment,
+    finish,
+    percentile,
+    reads_and_writes,
+    say,
+    until_ready,
+)
+from tests.bench.stream import Members, Traffic
+
+from bed.controlplane import ControlPlane
+from bed.kafka import Counts, Kafka
+from bed.kafka_admin import Topic, create_topics
+from bed.kubeapi import KubeApi
+from bed.kwok import Kwok
+from bed.operator import USER, Operator, install
+
+NAMESPACE = "default"
+POLL_SECONDS = 15
+SCRAPE_SECONDS = 30
+GROUPS_PER_TOPIC = 10
+PARTITIONS = 10
+# What only a reader of groups asks; the members and the producer of this benchmark have asked their share before.
+READING = ("OffsetFetch", "ListOffsets", "DescribeGroups", "ConsumerGroupDescribe", "Metadata", "FindCoordinator")
+
+BARS = (
+    Bar("rss_mib", 150, strictly=True),
+    Bar("cpu_cores", 0.2, strictly=True),
+    Bar("poll_lateness_p95_s", 1, strictly=True),
+    Bar("kube_writes_per_min", 200 / 5),
+    Bar("kube_reads_per_min", 100 / 5),
+    Bar("kafka_requests_per_min", 45),
+    Bar("kafka_connections", 6),
+    Bar("seconds_to_first_poll_of_all", 5),
+    Bar("stop_seconds", 2, strictly=True),
+)
+
+_POLLED = re.compile(r'^consumer_autoscaler_last_successful_poll_timestamp_seconds\{.*name="([^"]+)".*\} (\S+)$', re.M)
+_TICK_LATE = re.compile(r"^consumer_autoscaler_poll_lateness_seconds (\S+)$", re.M)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench fleet", description=__doc__)
+    parser.add_argument("--resources", type=int, default=int(os.environ.get("N") or 1000), help="or N=… (1000)")
+    parser.add_argument("--seconds", type=float, default=300, help="length of the measured window (300)")
+    parser.add_argument("--settle", type=float, default=150, help="from the first poll to the window (150)")
+    options = parser.parse_args(arguments)
+    if options.resources < 1 or options.seconds < 2 * SCRAPE_SECONDS:
+        parser.error(f"at least one resource and {2 * SCRAPE_SECONDS} seconds")
+    with (
+        Samples("fleet") as samples,
+        ControlPlane() as plane,
+        Kafka(brokers=3) as kafka,
+        Kwok(plane, nodes=4, pods_per_node=max(1000, options.resources)),
+    ):
+        install(plane)
+        figures = asyncio.run(_Run(plane, kafka, samples, options).measure())
+    return finish(figures, BARS)
+
+
+class _Run:
+    def __init__(self, plane: ControlPlane, kafka: Kafka, samples: Samples, options: argparse.Namespace) -> None:
+        self._plane, self._kafka, self._samples = plane, kafka, samples
+        self._resources: int = options.resources
+        self._seconds: float = options.seconds
+        self._settle: float = options.settle
+        self._names = [f"c-{number:05d}" for number in range(self._resources)]
+        topics = [f"t-{number // GROUPS_PER_TOPIC:04d}" for number in range(self._resources)]
+        self._topics = dict(zip(self._names, topics, strict=True))
+        self._partitions = dict.fromkeys(topics, PARTITIONS)
+        self._polls: dict[str, list[float]] = {name: [] for name in self._names}
+        self._ports = [int(address.rpartition(":")[2]) for address in kafka.bootstrap.split(",")]
+
+    async def measure(self) -> dict[str, float]:
+        say(f"{len(self._partitions)} topics, {self._resources} groups with a member each")
+        await create_topics(self._kafka.bootstrap, [Topic(name, PARTITIONS) for name in self._partitions])
+        async with Members(self._kafka.bootstrap, self._topics, self._partitions) as members:
+            traffic = Traffic(
+                self._kafka.bootstrap,
+                members,
+                self._topics,
+                self._partitions,
+                records_per_second=1.0,
+                commit_seconds=5.0,
+            )
+            async with traffic, KubeApi(self._plane.kubeconfig) as api:
+                await self._create_objects(api)
+                return await self._with_operator(traffic)
+
+    async def _create_objects(self, api: KubeApi) -> None:
+        say(f"{self._resources} Deployments")
+        await create(api, DEPLOYMENTS.format(NAMESPACE), (deployment(name, 1) for name in self._names))
+        await until_ready(api, NAMESPACE)
+        say(f"{self._resources} resources")
+        await create(api, AUTOSCALERS.format(NAMESPACE), (self._resource(name) for name in self._names))
+
+    def _resource(self, name: str) -> dict[str, Any]:
+        kafka = {"bootstrapServers": self._kafka.bootstrap, "consumerGroup": name}
+        return autoscaler(
+            name,
+            maxReplicas=10,
+            sources=[{"name": "stream", "kafka": kafka}],
+            objective={"maxDelaySeconds": 60},
+            scaling={"pollIntervalSeconds": POLL_SECONDS},
+        )
+
+    async def _with_operator(self, traffic: Traffic) -> dict[str, float]:
+        begin = time.time()
+        operator = Operator(self._plane)
+        try:
+            first_poll = await self._first_poll_of_all(operator, begin)
+            say(f"all polled {first_poll:.2f} s after the start of the process; settling for {self._settle:.0f} s")
+            await self._scrape_until(operator, time.monotonic() + self._settle, traffic)
+            figures = await self._window(operator, traffic)
+            figures["seconds_to_first_poll_of_all"] = round(first_poll, 2)
+            asked = time.monotonic()
+            code = await asyncio.to_thread(operator.stop, grace_seconds=30)
+            figures["stop_seconds"] = round(time.monotonic() - asked, 2)
+            if code != 0:
+                raise RuntimeError(f"the operator ended with {code}\n{operator.process.log_tail()}")
+            return figures
+        except BaseException:
+            say(operator.process.log_tail(30))
+            raise
+        finally:
+            operator.stop(grace_seconds=0)
+
+    async def _first_poll_of_all(self, operator: Operator, begin: float) -> float:
+        """From the start of the process to the first good reading of the last resource, by the operator's own times."""
+        await asyncio.to_thread(operator.wait_working, 60)
+        self._samples.add("working", seconds=round(time.time() - begin, 2))
+        end = time.monotonic() + 120
+        first: dict[str, float] = {}
+        while len(first) < self._resources:
+            await self._scrape(operator)
+            for name, times in self._polls.items():
+                if times:
+                    first.setdefault(name, times[0])
+            if time.monotonic() > end:
+                raise TimeoutError(f"only {len(first)} of {self._resources} resources were read")
+            await asyncio.sleep(0.5)
+        for times in self._polls.values():
+            times.clear()  # the first readings are not on the grid
+        return max(first.values()) - begin
+
+    async def _scrape(self, operator: Operator) -> None:
+        status, text = await asyncio.to_thread(operator.get, "/metrics", 30.0)
+        if status != 200:
+            return
+        for name, at in _POLLED.findall(text):
+            times = self._polls[name]
+            if not times or times[-1] != float(at):
+                times.append(float(at))
+        usage = Usage.of(operator.process.pid)
+        late = _TICK_LATE.search(text)
+        self._samples.add(
+            "scrape",
+            rss_mib=round(usage.rss_mib, 1),
+            cpu_seconds=usage.cpu_seconds,
+            threads=usage.threads,
+            tick_lateness_s=float(late.group(1)) if late else None,
+        )
+
+    async def _scrape_until(self, operator: Operator, end: float, traffic: Traffic) -> float:
+        """Scrapes every 30 s; returns the largest memory seen, looked at every second."""
+        most_mib, next_scrape = 0.0, time.monotonic()
+        while time.monotonic() < end:
+            if time.monotonic() >= next_scrape:
+                next_scrape += SCRAPE_SECONDS
+                await self._scrape(operator)
+                traffic.check()
+            most_mib = max(most_mib, Usage.of(operator.process.pid).rss_mib)
+            await asyncio.sleep(min(1.0, max(0.0, end - time.monotonic())))
+        return most_mib
+
+    async def _window(self, operator: Operator, traffic: Traffic) -> dict[str, float]:
+        say(f"measuring for {self._seconds:.0f} s")
+        pid = operator.process.pid
+        for times in self._polls.values():
+            times.clear()
+        kafka_before = await asyncio.to_thread(self._kafka.counts)
+        begin, wall, cpu = time.monotonic(), time.time(), Usage.of(pid).cpu_seconds
+        most_mib = await self._scrape_until(operator, begin + self._seconds, traffic)
+        cpu = Usage.of(pid).cpu_seconds - cpu
+        minutes = (time.monotonic() - begin) / 60
+        kafka_after = await asyncio.to_thread(self._kafka.counts)
+        await asyncio.sleep(0.5)  # the audit log is written a moment after an answer
+        requests = [r for r in self._plane.audit(wall, user=USER) if r.received_at < wall + 60 * minutes]
+        reads, writes = reads_and_writes(requests)
+        asked = {name: _difference(kafka_before, kafka_after, name) for name in READING}
+        lateness = self._lateness()
+        own_connections = connections_to(os.getpid(), self._ports)
+        figures = {
+            "resources": self._resources,
+            "rss_mib": round(most_mib, 1),
+            "cpu_cores": round(cpu / (60 * minutes), 3),
+            "poll_lateness_p95_s": round(percentile(lateness, 95), 3),
+            "kube_writes_per_min": round(writes.total() / minutes, 2),
+            "kube_reads_per_min": round(reads.total() / minutes, 2),
+            "kafka_requests_per_min": round(sum(asked.values()) / minutes, 2),
+            "kafka_connections": kafka_after.client_connections - own_connections,
+        }
+        self._samples.add(
+            "window",
+            figures=figures,
+            reads=reads,
+            writes=writes,
+            kafka=asked,
+            operator_connections=connections_to(pid, self._ports),
+            lateness_max_s=round(max(lateness), 3),
+            lateness_samples=len(lateness),
+            records_sent=traffic.sent,
+        )
+        return figures
+
+    def _lateness(self) -> list[float]:
+        """Of each reading seen, after its place on the grid that the earliest of all lies on."""
+        times = sorted(at for each in self._polls.values() for at in each)
+        origin = times[0]
+        offsets = [(at - origin + POLL_SECONDS / 2) % POLL_SECONDS - POLL_SECONDS / 2 for at in times]
+        earliest = min(offsets)
+        return [offset - earliest for offset in offsets]
+
+
+def _difference(before: Counts, after: Counts, name: str) -> int:
+    return after.requests.get(name, 0) - before.requests.get(name, 0)
