@@ -7,15 +7,17 @@ more than the load needs (by the consumers' real rate, which the operator has to
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+
+from tests.bench.common import Bar, Samples, finish, say
 
 from bed.demo import PROFILE
 from bed.scenario import PARTITIONS, RATE_PER_REPLICA, Scenario
 from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.values import Policy
-from tests.bench.common import Bar, Samples, finish, say
 
 CONSTANT_RATE = 420.0
 BARS = (
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     figures = {
         "late_share": summary.late_share,
         "delay_max_s": summary.delay_max_seconds,
-        "steady_scalings": sum(1 for a, b in zip(steady, steady[1:], strict=False) if a != b),
+        "steady_scalings": sum(1 for a, b in itertools.pairwise(steady) if a != b),
         "steady_replicas_over_need": steps_over_need(max(steady), CONSTANT_RATE),
     }
     return finish(figures, BARS)
