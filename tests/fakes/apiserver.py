@@ -8,6 +8,7 @@ the news of a deletion. Nothing else: what a real server can show is tested on a
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 import threading
@@ -44,6 +45,7 @@ class FakeApiServer:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Json] = {}  # (plural, namespace, name)
         self.faults: dict[str, Fault] = {}  # by "verb plural", with "/subresource"
+        self.discovery = copy.deepcopy(_DISCOVERY)
         self.requests: list[str] = []
         self.tokens: list[str | None] = []
         self.silent = False  # watches stay open and say nothing
@@ -130,8 +132,8 @@ class FakeApiServer:
         await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.path in _DISCOVERY:
-            return web.json_response(_DISCOVERY[request.path])
+        if request.path in self.discovery:
+            return web.json_response(self.discovery[request.path])
         match = _PATH.match(request.path)
         if match is None:
             return _status(404, "NotFound")

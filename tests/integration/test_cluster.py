@@ -35,14 +35,14 @@ from consumer_autoscaler.decision.reasons import EventReason
 
 pytestmark = pytest.mark.integration
 
-CRDS = Path(__file__).parents[2] / "crds"
+CRD = Path(__file__).parents[2] / "crds" / "consumerautoscalers.yaml"
 NAMESPACE = "cluster-tests"
 
 
 @pytest.fixture(scope="module")
 def plane(controlplane: ControlPlane) -> Iterator[ControlPlane]:
     """The shared control plane with our CRD and a namespace of this file's own."""
-    controlplane.kubectl("apply", "-f", str(CRDS))
+    controlplane.kubectl("apply", "-f", str(CRD))
     controlplane.kubectl("wait", "--for=condition=Established", "crd", "--all")
     controlplane.kubectl("create", "namespace", NAMESPACE)
     yield controlplane
@@ -351,6 +351,14 @@ class TestLease:
             await asyncio.wait_for(lease.lost.wait(), 2)
             assert not lease.held
 
+    async def test_a_process_that_slept_does_not_believe_that_it_holds_the_lease(self, kube: Kube):
+        """After a stop of the whole process, longer than the deadline, the very first question is answered No."""
+        async with lease_of(kube, "slept", "a") as lease:
+            assert lease.held
+            time.sleep(2.2)  # noqa: ASYNC251  # nothing of this process runs, as under SIGSTOP
+            assert not lease.held
+            await asyncio.wait_for(lease.lost.wait(), 2)
+
     async def test_a_deleted_lease_is_made_again_by_its_holder(self, kube: Kube, plane: ControlPlane):
         """Somebody who cleans up too much does not stop the operator."""
         async with lease_of(kube, "deleted", "a") as lease:
@@ -467,7 +475,7 @@ class TestWatch:
             task = asyncio.create_task(watch(seen, kube=kube, stop=stop, closing=[closing], crd_poll_seconds=0.3))
             await asyncio.sleep(0.5)
             assert not task.done()
-            bare_plane.kubectl("apply", "-f", str(CRDS))
+            bare_plane.kubectl("apply", "-f", str(CRD))
             bare_plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
             bare_plane.kubectl("create", "-f", "-", input=json.dumps(resource("late", "default")))
             await eventually(lambda: "late" in seen.names, 15)
@@ -477,7 +485,7 @@ class TestWatch:
 
     async def test_survives_a_killed_api_server(self, bare_plane: ControlPlane):
         """After the API server is back, new resources and changed targets are seen without a restart."""
-        bare_plane.kubectl("apply", "-f", str(CRDS))
+        bare_plane.kubectl("apply", "-f", str(CRD))
         bare_plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
         bare_plane.kubectl("create", "-f", "-", input=workload("kept", 1, namespace="default"))
         key = TargetKey("default", "Deployment", "kept")

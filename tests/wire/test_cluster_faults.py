@@ -266,6 +266,17 @@ class TestWatch:
         stop.set()
         await asyncio.wait_for(task, 2)
 
+    async def test_a_resource_that_discovery_does_not_name_yet_is_watched(self, server: FakeApiServer, kube: Kube):
+        """As on an API server that has just started: served, but not listed among the resource types."""
+        server.discovery["/apis"]["groups"] = []
+        seen, stop = Seen(), asyncio.Event()
+        task = asyncio.create_task(watch.watch(seen, kube=kube, stop=stop))
+        await eventually(lambda: "watch consumerautoscalers" in server.requests)
+        uid = server.put("consumerautoscalers", "shop", "a")["metadata"]["uid"]
+        await eventually(lambda: uid in seen.uids)
+        stop.set()
+        await asyncio.wait_for(task, 2)
+
     async def test_an_error_kopf_cannot_pass_ends_the_watch_with_everything_closed(
         self, server: FakeApiServer, kube: Kube
     ):

@@ -68,13 +68,20 @@ def error_from_answer(code: int, body: bytes, retry_after: str | None = None) ->
     """
     status = _status_object(body)
     message = str(status.get("message") or "").strip() or f"HTTP {code}"
-    reason = str(status.get("reason") or "") or HTTPStatus(code).phrase.title().replace(" ", "")
+    reason = str(status.get("reason") or "") or _phrase(code)
     details = status.get("details")
     causes = details.get("causes") if isinstance(details, dict) else None
     if any(isinstance(c, dict) and c.get("reason") == "NamespaceTerminating" for c in causes or ()):
         reason = "NamespaceTerminating"
     kind = _BY_STATUS.get(code, KubeUnreachable if code >= 500 else Invalid)
     return kind(reason, message[:MESSAGE_LIMIT_CHARACTERS], retry_after_seconds=_seconds(retry_after))
+
+
+def _phrase(code: int) -> str:
+    try:
+        return HTTPStatus(code).phrase.title().replace(" ", "")
+    except ValueError:  # some proxies have codes of their own
+        return f"Http{code}"
 
 
 def _status_object(body: bytes) -> dict[str, object]:

@@ -198,10 +198,11 @@ def _event(line: bytes) -> Json:
     try:
         event = json.loads(line)
         kind, body = event["type"], event["object"]
-    except (ValueError, KeyError, TypeError) as error:
+        code = int(body.get("code") or 500) if kind == "ERROR" else 0
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KubeUnreachable("BadAnswer", "a watch sent something that is not an event") from error
-    if kind == "ERROR":
-        raise error_from_answer(int(body.get("code") or 500), json.dumps(body).encode())
+    if code:
+        raise error_from_answer(code, json.dumps(body).encode())
     return {"type": kind, "object": body}
 
 

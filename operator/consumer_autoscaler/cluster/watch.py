@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import kopf
+from kopf._cogs.structs.references import Insights, Resource  # no public way to a late discovery; kopf is pinned
 
 from consumer_autoscaler.cluster.kube import Json, Kube, KubeError
-from consumer_autoscaler.resource.spec import GROUP, PLURAL, VERSION
+from consumer_autoscaler.resource.spec import GROUP, KIND, PLURAL, VERSION
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ async def watch(
     Waits for the CRD first. Raises what ended the watch, which is for the process to end with: a restart
     begins with a clean list.
     """
+    insights = Insights()
+    discovery = asyncio.create_task(_complete_discovery(insights), name="discovery")
     try:
         if not await _wait_for_crd(kube, stop, crd_poll_seconds):
             return
@@ -73,8 +76,10 @@ async def watch(
             clusterwide=not kube.namespaces,
             namespaces=kube.namespaces,
             stop_flag=stop,
+            insights=insights,
         )
     finally:
+        discovery.cancel()
         await _close(closing)  # for the ways out that do not pass kopf's cleanup; closing twice does no harm
 
 
@@ -206,6 +211,31 @@ async def _close(closing: Sequence[Closable]) -> None:
             await asyncio.wait_for(thing.aclose(), CLOSE_SECONDS)
         except Exception:
             log.exception("close=failed what=%s", type(thing).__name__)
+
+
+async def _complete_discovery(insights: Insights) -> None:
+    """Tell kopf of our resource type when its one look at the API server's discovery did not find it.
+
+    An API server that has just started serves a custom resource some moments before it names it in discovery. kopf
+    would log "Unresolved resources" and be deaf for ever. That the type is served was seen before kopf was started.
+    """
+    await insights.ready_resources.wait()
+    if insights.watched_resources:
+        return
+    log.info("discovery=completed resource=%s.%s", PLURAL, GROUP)
+    async with insights.revised:
+        insights.watched_resources.add(
+            Resource(
+                group=GROUP,
+                version=VERSION,
+                plural=PLURAL,
+                kind=KIND,
+                singular=KIND.lower(),
+                namespaced=True,
+                verbs=frozenset({"get", "list", "watch"}),
+            )
+        )
+        insights.revised.notify_all()
 
 
 async def _wait_for_crd(kube: Kube, stop: asyncio.Event, poll_seconds: float) -> bool:
