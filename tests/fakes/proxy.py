@@ -12,7 +12,10 @@ class Proxy:
     """`async with Proxy(host, port)` listens on `port` of 127.0.0.1 and forwards to the given address.
 
     Frozen, it keeps connections open, accepts new ones and forwards nothing, as a peer that hangs does.
+    `delay_seconds` is how long it keeps what a client sends before it forwards it; answers are not delayed.
     """
+
+    delay_seconds = 0.0
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -59,7 +62,7 @@ class Proxy:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             self._writers.add(far_writer)
             done = {
-                asyncio.create_task(self._pump(reader, far_writer)),
+                asyncio.create_task(self._pump(reader, far_writer, delayed=True)),
                 asyncio.create_task(self._pump(far_reader, writer)),
             }
             try:
@@ -72,9 +75,11 @@ class Proxy:
                     each.transport.abort()
                     self._writers.discard(each)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool = False) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                if delayed:
+                    await asyncio.sleep(self.delay_seconds)
                 await self._open.wait()
                 writer.write(data)
                 await writer.drain()

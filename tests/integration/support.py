@@ -317,11 +317,13 @@ class Site:
         return self.bed.witness.counts[self.name]
 
     async def until_replicas(self, count: int, *, within_seconds: float = 30.0) -> None:
-        await eventually(
-            lambda: bool(self.counts) and self.counts[-1] == count,
-            within_seconds,
-            lambda: f"{self.name}: asked for {self.counts}, expected {count} now",
-        )
+        """Waits until the target is asked for so many; fails with what was decided instead."""
+        end = time.monotonic() + within_seconds
+        while self.counts[-1:] != [count]:
+            if time.monotonic() > end:
+                decision = (await self.status()).get("decision")
+                raise AssertionError(f"{self.name}: asked for {self.counts}, not for {count}: {decision}")
+            await asyncio.sleep(0.1)
 
     async def holds(self, count: int, *, polls: int = POLLS_TO_HOLD) -> None:
         """Fails when the target is asked for any other count while so many seconds, and polls, go by."""
@@ -361,16 +363,17 @@ class Site:
 
 
 @asynccontextmanager
-async def members(site: Site, *, commit: bool = False, least: int = 0) -> AsyncIterator[None]:
+async def members(site: Site, *, commit: bool = False, least: int = 0) -> AsyncIterator[list[AIOKafkaConsumer]]:
     """Real members of the site's group, as many as the target has Ready pods and `least` at least.
 
     The fake nodes' pods run nothing, so the members live here. Without `commit` they take part in the group and commit
-    nothing, as consumers do that hang.
+    nothing, as consumers do that hang. Gives the list of them as it is.
     """
     crew: list[AIOKafkaConsumer] = []
     work = asyncio.create_task(_follow_target(site, crew, commit=commit, least=least))
     try:
-        yield
+        yield crew
+        assert not work.done(), f"{site.name}: the members have failed: {work.exception()!r}"
     finally:
         work.cancel()
         await asyncio.wait([work])
