@@ -17,7 +17,8 @@ from consumer_autoscaler.decision.history import History, Saturation
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
-SATURATED_SECONDS = 10.0  # a stretch must last this long, and two polls, before it says anything
+SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to the next, before it says anything
+COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
 TRUSTED_SECONDS = 60.0  # a stretch of this length replaces the old value entirely
 
@@ -67,15 +68,18 @@ def learn(
         return replace(history, saturation=None)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
-        return replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas))
+        begun = Saturation(now.at, now.consumed, scale.replicas, history.capacity_per_replica)
+        return replace(history, saturation=begun)
 
     length = now.at - stretch.since
-    if length < max(SATURATED_SECONDS, 2 * policy.poll_interval_seconds):
+    if length < SATURATED_SECONDS:
         return history
     measured = (now.consumed - stretch.consumed_then) / length / worth
+    if length < 2 * policy.poll_interval_seconds:  # one interval may hold one commit too many
+        measured *= length / (length + COMMIT_SECONDS)
     if measured <= 0:  # nothing is consumed at all: stuck or stopped, which says nothing about capacity
         return history
-    old = history.capacity_per_replica
+    old = stretch.capacity_before
     if old is None:
         value = measured
     else:
@@ -84,7 +88,7 @@ def learn(
         value = old + weight * (measured - old)
     history = replace(history, capacity_per_replica=value, seen_per_replica=min(history.seen_per_replica, value))
     if length >= 2 * TRUSTED_SECONDS:  # let the stretch move on, so that a change under way is followed
-        history = replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas))
+        history = replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas, value))
     return history
 
 

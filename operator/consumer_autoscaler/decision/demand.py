@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from consumer_autoscaler.decision.capacity import Capacity, capacity_of
+from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, Capacity, capacity_of
 from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
 
 HEADROOM = 1.1  # a level is sized for this much more than the rate
-COMMIT_SECONDS = 5.0  # records of this many seconds may be processed but not yet committed (auto-commit's default)
 SWITCH_REPLICA_SECONDS = 300.0  # what a scaling costs besides its pause, in replica-seconds
 
 
@@ -185,6 +184,10 @@ def _learning_demand(
     consumed = history.consumption_rate(max(15.0, policy.poll_interval_seconds)) or 0.0
     message = f"{s.rate:.1f}/s arriving, {consumed:.1f}/s consumed, capacity of a replica not learned yet"
     grows = s.rate_now > 1.02 * consumed and group.lag_messages > COMMIT_SECONDS * max(s.rate, 1.0)
+    if history.changed_at is not None:
+        # What our own rebalance has left behind is no growth: look again when it is over for two polls.
+        quiet = history.rebalance_seconds + 2 * policy.poll_interval_seconds
+        grows = grows and now - history.changed_at >= quiet
     if grows and replicas < levels.counts[-1]:
         until_start = history.start_seconds + policy.poll_interval_seconds
         oldest = _delay_if_an_up_waited_a_poll(history, s, consumed, until_start, history.rebalance_seconds, now)

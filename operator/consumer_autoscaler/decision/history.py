@@ -46,6 +46,7 @@ class Saturation:
     since: float
     consumed_then: int
     replicas: int
+    capacity_before: float | None  # what was believed when it began; the stretch as a whole is weighed against that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
