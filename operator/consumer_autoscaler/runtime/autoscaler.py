@@ -195,7 +195,7 @@ class Autoscaler:
         consumed = self.history.samples[-1].consumed if self.history.samples else None
         before, self._consumed_at_metrics = self._consumed_at_metrics, consumed
         records = None if consumed is None or before is None else float(consumed - before)
-        result: ProcessingTime | Unavailable | None = None
+        results: list[Unavailable | None] = []
         for index, source in enumerate(wanted):
             result = await self._parts.pod_metrics.read(
                 key=f"{self.resource.uid}/{index}",
@@ -210,7 +210,8 @@ class Autoscaler:
             )
             if isinstance(result, ProcessingTime):
                 return result
-        return result
+            results.append(result)
+        return None if None in results else results[-1]  # one that has nothing to measure has answered
 
     async def _act(self, decision: Decision, observation: Observation) -> bool:
         """Writes the decision where it is one to write. False: the resource is gone."""

@@ -6,7 +6,8 @@ increase yet.
 
 A reading counts when more than half of the pods answered soundly; `source` says how many the mean is over.
 A pod that answers without the metric, while others have it, has processed nothing. Anything less is
-Unavailable with the pods and what was wrong with them: never a guess, never a zero.
+Unavailable with the pods and what was wrong with them: never a guess, never a zero. Where nothing is wrong and
+nothing was processed there is no time to tell, which holds up no decision.
 """
 
 from __future__ import annotations
@@ -97,10 +98,11 @@ def conclude(
     answers: Mapping[Pod, PodPage | str],
     consumed_records: float | None,
     at: float,
-) -> ProcessingTime | Unavailable:
+) -> ProcessingTime | Unavailable | None:
     """The processing time from all pods' answers; updates `memory`. A text among the answers is what went wrong.
 
-    The result is finite and above zero, whatever the pages said.
+    The result is finite and above zero, whatever the pages said. None: nothing is wrong and there is nothing to
+    measure, because no pod is ready, or this is the first reading, or nothing was processed.
     """
     earlier, earlier_at = memory.pages, memory.read_at
     pages = {pod: answer for pod, answer in answers.items() if isinstance(answer, PodPage)}
@@ -110,7 +112,7 @@ def conclude(
         memory.interval_seconds = min(at - earlier_at, LONGEST_INTERVAL_SECONDS)
     memory.read_at = at
     if not answers:
-        return _unavailable("there is no ready pod to read the processing time from")
+        return None
 
     preset = _carried_by_most(presets, pages.values())
     problems = {pod: answer for pod, answer in answers.items() if isinstance(answer, str)}
@@ -140,10 +142,10 @@ def conclude(
         if not isinstance(was, str) and not isinstance(now_is, str):
             parts.append(increase(was, now_is))
     if not parts:
-        return _unavailable(f"first reading of {len(usable)} pods; the time is known after the next one")
+        return None  # a first reading of these pods: the time is known after the next one
     moved = combined(parts)
     if moved.count <= 0:
-        return _when_idle(memory, len(parts), at)
+        return _when_idle(memory, len(parts), consumed_records, at)
 
     source = f"{preset.name} ({preset.metric}), {len(parts)} of {len(answers)} pods"
     records = moved.count
@@ -168,11 +170,16 @@ def _carried_by_most(presets: Sequence[Preset], pages: Iterable[PodPage]) -> Pre
     return best if carriers[best.name] else None
 
 
-def _when_idle(memory: Memory, pods: int, at: float) -> ProcessingTime | Unavailable:
+def _when_idle(
+    memory: Memory, pods: int, consumed_records: float | None, at: float
+) -> ProcessingTime | Unavailable | None:
+    """An idle group is no failure; one that commits records while its metric stands still is."""
     good = memory.good
     if good is not None and at - good.at <= GOOD_FOR_INTERVALS * memory.interval_seconds:
         return good
-    return _unavailable(f"no record was processed between the last two readings of {pods} pods")
+    if consumed_records is None or consumed_records < 1:
+        return None
+    return _unavailable(f"records were committed, but the metrics of {pods} pods count none between two readings")
 
 
 def _processing_time(

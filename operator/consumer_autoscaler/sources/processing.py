@@ -39,12 +39,13 @@ class PodMetrics:
         consumed_records: float | None,
         at: float,
         path: str = "/metrics",
-    ) -> ProcessingTime | Unavailable:
+    ) -> ProcessingTime | Unavailable | None:
         """The mean over all pods since the last call with this `key`, the resource's uid.
 
         `pods` are the ready ones as (name, IP). `consumed_records` is what the group's offsets advanced by
-        since the last call; only `per` "Batch" needs it. While no record is processed the last mean is given
-        again, with its own `at`, for GOOD_FOR_INTERVALS intervals. Takes READ_SECONDS at most.
+        since the last call; `per` "Batch" needs it, and it tells an idle group from a metric that stands still.
+        While no record is processed the last mean is given again, with its own `at`, for GOOD_FOR_INTERVALS
+        intervals, then None, as there is nothing to measure. Takes READ_SECONDS at most.
         ValueError for an unknown preset.
         """
         presets = presets_named(preset)
