@@ -59,8 +59,8 @@ Limit = Callable[[Proposal, Situation], Proposal]
 
 def useful_steps(p: Proposal, s: Situation) -> Proposal:
     """Raises a count that sustains no more than a smaller one to the next that does."""
-    if p.replicas <= 0 or p.replicas in s.levels.counts or p.replicas == s.current:
-        return p
+    if p.replicas < s.levels.counts[0] or p.replicas in s.levels.counts or p.replicas == s.current:
+        return p  # what is below the minimum is the minimum's business
     useful = s.levels.at_least(float(p.replicas))
     if useful <= p.replicas:  # above the last level: the maximum and the partitions have their own say
         return p

@@ -1,0 +1,155 @@
+"""The law in a closed loop: a modelled group, scaled by the very functions that run in the operator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.decision_model import Group, promise
+
+from consumer_autoscaler.decision.levels import levels_for
+from consumer_autoscaler.decision.reasons import DecisionReason, SourceReason
+from consumer_autoscaler.decision.values import Mode, Observation, Scale, Unavailable
+
+PARTS = [(5, 3.0, 2.0, 1.0), (5, 30.0, 10.0, 1.0), (15, 15.0, 10.0, 5.0)]  # poll, start, pause, commit interval
+
+
+def demo_load(seconds: float) -> float:
+    """80/s, up to 800/s within 50 s, 90 s there, and back within 25 s."""
+    t = seconds - 60
+    return 80.0 if t < 0 else 80 + 720 * min(1.0, t / 50) if t < 140 else max(80.0, 800 - 720 * (t - 140) / 25)
+
+
+@pytest.mark.parametrize(("poll", "start", "pause", "commit"), PARTS)
+@pytest.mark.parametrize("rate", [95.0, 420.0, 505.0, 700.0])
+def test_constant_load_is_carried_without_a_scaling(
+    poll: int, start: float, pause: float, commit: float, rate: float
+) -> None:
+    """After twenty minutes nothing moves any more, and no more than two useful steps above the need are held."""
+    group = Group(
+        promise(poll_interval_seconds=poll),
+        lambda _: rate,
+        start_seconds=start,
+        pause_seconds=pause,
+        commit_seconds=commit,
+    ).run(3600)
+    assert group.changes(since=1200) == 0
+    assert group.late_share(60) == 0
+    levels = levels_for(group.policy, 20)
+    need = levels.at_least(rate / 100)
+    assert sum(1 for count in levels.counts if need < count <= group.replicas) <= 2
+
+
+@pytest.mark.parametrize(("poll", "start", "pause", "commit"), PARTS)
+def test_ten_times_the_load_and_back_with_unknown_capacity(
+    poll: int, start: float, pause: float, commit: float
+) -> None:
+    """No message is late, the partitions are never exceeded, and the group comes back to within one replica."""
+    group = Group(
+        promise(poll_interval_seconds=poll), demo_load, start_seconds=start, pause_seconds=pause, commit_seconds=commit
+    ).run(600)
+    assert group.late_share(60) == 0
+    assert max(to for _, _, to in group.writes) <= 20
+    assert group.replicas <= 2
+
+
+@pytest.mark.parametrize("believed", [50.0, 150.0])
+def test_a_wrong_prior_is_corrected_by_measurement(believed: float) -> None:
+    """A replica that does 100/s, believed to do half or half again as much: no late message, and 100/s is learned."""
+    group = Group(promise(expected_records_per_second=believed), lambda _: 700.0).run(1800)
+    assert group.late_share(60) == 0
+    assert group.history.capacity_per_replica == pytest.approx(100, rel=0.05)
+
+
+def test_a_restart_forgets_no_capacity_and_goes_down_only_after_five_minutes() -> None:
+    """The load falls while the operator restarts: it stays up for 300 s of new history, then goes down."""
+    group = Group(promise(), lambda t: 700.0 if t < 900 else 80.0).run(895)
+    up = group.replicas
+    assert up >= 7
+    group.restart()
+    restarted_at = group.now
+    group.run(600)
+    downs = [at for at, before, after in group.writes if at > restarted_at and after < before]
+    assert downs
+    assert downs[0] >= restarted_at + 300
+    assert not [1 for at, before, after in group.writes if at > restarted_at and after > before]
+
+
+def test_a_restart_in_the_middle_of_an_up_makes_no_second_step() -> None:
+    """The pods of the up are still starting when the operator comes back: it waits for them."""
+    group = Group(promise(expected_records_per_second=100.0), lambda t: 80.0 if t < 300 else 600.0, start_seconds=20)
+    while not group.writes:
+        group.run(5)
+    group.restart()
+    group.run(15)
+    assert len(group.writes) == 1
+
+
+def test_an_unknown_lag_holds_whatever_the_load_does() -> None:
+    """While no broker answers nothing is written, and the decision says why."""
+
+    def outage(at: float, observation: Observation) -> Observation:
+        if 300 <= at < 420:
+            return replace(observation, group=Unavailable(SourceReason.BROKER_UNREACHABLE, "no broker answers"))
+        return observation
+
+    group = Group(promise(), lambda t: 80.0 if t < 300 else 700.0, spoil=outage).run(419)
+    assert not group.writes
+    assert group.decisions[-1].reason is DecisionReason.HOLD_LAG_UNKNOWN
+    group.run(300)
+    assert group.replicas >= 7
+
+
+def test_a_pod_that_never_becomes_ready_does_not_block_an_up_for_ever() -> None:
+    """One crash-looping pod of four: after twice start and pause the group may still grow."""
+
+    def crash(_: float, observation: Observation) -> Observation:
+        scale = observation.scale
+        assert isinstance(scale, Scale)
+        return replace(observation, scale=replace(scale, ready=max(0, scale.ready - 1)))
+
+    group = Group(
+        promise(expected_records_per_second=100.0), lambda t: 250.0 if t < 600 else 700.0, replicas=4, spoil=crash
+    ).run(900)
+    assert group.replicas > 4
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.PAUSED])
+def test_other_modes_write_nothing(mode: Mode) -> None:
+    """Observe decides and does not act; Paused does not even decide."""
+    group = Group(promise(mode=mode), lambda _: 700.0).run(120)
+    assert not group.writes
+    wanted = {decision.desired for decision in group.decisions}
+    assert (max(wanted, default=0) or 0) > 1 if mode is Mode.OBSERVE else wanted == {1}
+
+
+def test_lag_per_replica_goes_to_the_final_count_in_one_step_and_comes_down_slowly() -> None:
+    """A backlog of 20 × 100 with 100 per replica: 20 replicas at the next poll, and no down for the cooldown."""
+    policy = promise(max_delay_seconds=None, lag_per_replica=100, scale_down_cooldown_seconds=300)
+    group = Group(policy, lambda t: 4000.0 if t == 401.5 else 0.0).run(460)
+    assert [(before, after) for _, before, after in group.writes] == [(1, 20)]
+    group.run(600)
+    assert group.replicas == 1
+    assert group.writes[1][0] >= group.writes[0][0] + 300
+
+
+def test_to_zero_after_idle_time_and_back_at_once() -> None:
+    """Nothing to do for idleSeconds: zero. New work: back within a poll, and no message is late."""
+    policy = promise(min_replicas=0, idle_seconds=60, expected_records_per_second=100.0)
+    group = Group(policy, lambda t: 50.0 if t < 120 else 0.0 if t < 700 else 400.0).run(699)
+    assert group.replicas == 0
+    assert len(group.writes) == 1
+    group.run(120)
+    assert group.writes[1][1] == 0
+    assert group.replicas >= 5
+    assert group.late_share(60) == 0
+
+
+def test_a_count_that_somebody_else_wrote_is_not_fought_within_the_cooldown() -> None:
+    """A person scales up by hand: the operator notices and waits for its cooldown before it goes down."""
+    group = Group(promise(scale_down_cooldown_seconds=240, expected_records_per_second=100.0), lambda _: 80.0).run(400)
+    group._scale(10)
+    by_hand_at = group.now
+    group.run(900)
+    assert group.replicas <= 2
+    assert all(at >= by_hand_at + 240 for at, _, _ in group.writes)
