@@ -6,6 +6,7 @@ remembers: a write that timed out has an unknown outcome, and the next cycle beg
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -309,7 +310,9 @@ class Kube:
 
     async def missing_rights(self, questions: Sequence[AccessQuestion]) -> list[AccessQuestion]:
         """Those of the wanted rights that the operator does not have."""
-        return [q for q in questions if not await self.can_i(q.verb, q.group, q.resource, q.subresource, q.namespace)]
+        asked = (self.can_i(q.verb, q.group, q.resource, q.subresource, q.namespace) for q in questions)
+        answers = await asyncio.gather(*asked)
+        return [question for question, granted in zip(questions, answers, strict=True) if not granted]
 
     async def review_token(self, token: str) -> UserInfo | None:
         """Whose bearer token this is; None when the API server does not accept it."""
