@@ -127,7 +127,8 @@ class Autoscaler:
                     await asyncio.sleep(AFTER_A_FAILURE_SECONDS)
         finally:
             subscription.close()
-            self._parts.pod_metrics.forget(self.resource.uid)
+            for index in range(len(self.resource.pod_metrics)):
+                self._parts.pod_metrics.forget(self._metrics_key(index))
 
     async def cycle(self, subscription: Subscription) -> bool:
         """One cycle. False: the resource is gone and there is nothing left to do."""
@@ -198,7 +199,7 @@ class Autoscaler:
         results: list[Unavailable | None] = []
         for index, source in enumerate(wanted):
             result = await self._parts.pod_metrics.read(
-                key=f"{self.resource.uid}/{index}",
+                key=self._metrics_key(index),
                 pods=ready,
                 port=source.port,
                 preset=str(source.preset),
@@ -212,6 +213,9 @@ class Autoscaler:
                 return result
             results.append(result)
         return None if None in results else results[-1]  # one that has nothing to measure has answered
+
+    def _metrics_key(self, index: int) -> str:
+        return f"{self.resource.uid}/{index}"
 
     async def _act(self, decision: Decision, observation: Observation) -> bool:
         """Writes the decision where it is one to write. False: the resource is gone."""
