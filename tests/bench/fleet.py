@@ -16,7 +16,9 @@ import argparse
 import asyncio
 import os
 import re
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.bench.common import (
@@ -35,20 +37,19 @@ from tests.bench.common import (
     say,
     until_ready,
 )
-from tests.bench.stream import Members, Traffic
+from tests.bench.stream import JOINED, group_names
 
 from bed.controlplane import ControlPlane
 from bed.kafka import Counts, Kafka
-from bed.kafka_admin import Topic, create_topics
 from bed.kubeapi import KubeApi
 from bed.kwok import Kwok
 from bed.operator import USER, Operator, install
+from bed.paths import REPOSITORY
+from bed.processes import Process, ProcessFailed
 
 NAMESPACE = "default"
 POLL_SECONDS = 15
 SCRAPE_SECONDS = 30
-GROUPS_PER_TOPIC = 10
-PARTITIONS = 10
 # What only a reader of groups asks; the members and the producer of this benchmark have asked their share before.
 READING = ("OffsetFetch", "ListOffsets", "DescribeGroups", "ConsumerGroupDescribe", "Metadata", "FindCoordinator")
 
@@ -93,28 +94,36 @@ class _Run:
         self._resources: int = options.resources
         self._seconds: float = options.seconds
         self._settle: float = options.settle
-        self._names = [f"c-{number:05d}" for number in range(self._resources)]
-        topics = [f"t-{number // GROUPS_PER_TOPIC:04d}" for number in range(self._resources)]
-        self._topics = dict(zip(self._names, topics, strict=True))
-        self._partitions = dict.fromkeys(topics, PARTITIONS)
+        self._names = group_names(self._resources)
         self._polls: dict[str, list[float]] = {name: [] for name in self._names}
+        self._traffic: Process
         self._ports = [int(address.rpartition(":")[2]) for address in kafka.bootstrap.split(",")]
 
     async def measure(self) -> dict[str, float]:
-        say(f"{len(self._partitions)} topics, {self._resources} groups with a member each")
-        await create_topics(self._kafka.bootstrap, [Topic(name, PARTITIONS) for name in self._partitions])
-        async with Members(self._kafka.bootstrap, self._topics, self._partitions) as members:
-            traffic = Traffic(
-                self._kafka.bootstrap,
-                members,
-                self._topics,
-                self._partitions,
-                records_per_second=1.0,
-                commit_seconds=5.0,
-            )
-            async with traffic, KubeApi(self._plane.kubeconfig) as api:
+        say(f"{self._resources} groups with a member each, and traffic for them")
+        command = [sys.executable, "-m", "tests.bench.stream", f"--bootstrap={self._kafka.bootstrap}"]
+        log = self._log("fleet-traffic.log")
+        paths = [str(REPOSITORY), str(REPOSITORY / "deploy" / "dev")]
+        self._traffic = Process(
+            "traffic",
+            [*command, f"--groups={self._resources}"],
+            log=log,
+            env={"PYTHONPATH": os.pathsep.join(paths)},
+            cwd=REPOSITORY,
+        )
+        try:
+            self._traffic.wait_until(lambda: JOINED in log.read_text(), timeout_seconds=180)
+            async with KubeApi(self._plane.kubeconfig) as api:
                 await self._create_objects(api)
-                return await self._with_operator(traffic)
+            return await self._with_operator()
+        finally:
+            self._traffic.stop(grace_seconds=0)
+
+    def _log(self, name: str) -> Path:
+        """A log file of this run beside the samples."""
+        path = self._samples.path.with_name(name)
+        path.unlink(missing_ok=True)
+        return path
 
     async def _create_objects(self, api: KubeApi) -> None:
         say(f"{self._resources} Deployments")
@@ -133,14 +142,14 @@ class _Run:
             scaling={"pollIntervalSeconds": POLL_SECONDS},
         )
 
-    async def _with_operator(self, traffic: Traffic) -> dict[str, float]:
+    async def _with_operator(self) -> dict[str, float]:
         begin = time.time()
-        operator = Operator(self._plane)
+        operator = Operator(self._plane, log=self._log("fleet-operator.log"))
         try:
             first_poll = await self._first_poll_of_all(operator, begin)
             say(f"all polled {first_poll:.2f} s after the start of the process; settling for {self._settle:.0f} s")
-            await self._scrape_until(operator, time.monotonic() + self._settle, traffic)
-            figures = await self._window(operator, traffic)
+            await self._scrape_until(operator, time.monotonic() + self._settle)
+            figures = await self._window(operator)
             figures["seconds_to_first_poll_of_all"] = round(first_poll, 2)
             asked = time.monotonic()
             code = await asyncio.to_thread(operator.stop, grace_seconds=30)
@@ -157,7 +166,8 @@ class _Run:
     async def _first_poll_of_all(self, operator: Operator, begin: float) -> float:
         """From the start of the process to the first good reading of the last resource, by the operator's own times."""
         await asyncio.to_thread(operator.wait_working, 60)
-        self._samples.add("working", seconds=round(time.time() - begin, 2))
+        cpu = Usage.of(operator.process.pid).cpu_seconds
+        self._samples.add("working", seconds=round(time.time() - begin, 2), cpu_seconds=cpu)
         end = time.monotonic() + 120
         first: dict[str, float] = {}
         while len(first) < self._resources:
@@ -190,35 +200,37 @@ class _Run:
             tick_lateness_s=float(late.group(1)) if late else None,
         )
 
-    async def _scrape_until(self, operator: Operator, end: float, traffic: Traffic) -> float:
+    async def _scrape_until(self, operator: Operator, end: float) -> float:
         """Scrapes every 30 s; returns the largest memory seen, looked at every second."""
         most_mib, next_scrape = 0.0, time.monotonic()
         while time.monotonic() < end:
             if time.monotonic() >= next_scrape:
                 next_scrape += SCRAPE_SECONDS
                 await self._scrape(operator)
-                traffic.check()
+                if self._traffic.returncode is not None:
+                    raise ProcessFailed(f"the traffic ended\n{self._traffic.log_tail()}")
             most_mib = max(most_mib, Usage.of(operator.process.pid).rss_mib)
             await asyncio.sleep(min(1.0, max(0.0, end - time.monotonic())))
         return most_mib
 
-    async def _window(self, operator: Operator, traffic: Traffic) -> dict[str, float]:
+    async def _window(self, operator: Operator) -> dict[str, float]:
         say(f"measuring for {self._seconds:.0f} s")
         pid = operator.process.pid
         for times in self._polls.values():
             times.clear()
         kafka_before = await asyncio.to_thread(self._kafka.counts)
         begin, wall, cpu = time.monotonic(), time.time(), Usage.of(pid).cpu_seconds
-        most_mib = await self._scrape_until(operator, begin + self._seconds, traffic)
+        most_mib = await self._scrape_until(operator, begin + self._seconds)
         cpu = Usage.of(pid).cpu_seconds - cpu
         minutes = (time.monotonic() - begin) / 60
         kafka_after = await asyncio.to_thread(self._kafka.counts)
         await asyncio.sleep(0.5)  # the audit log is written a moment after an answer
-        requests = [r for r in self._plane.audit(wall, user=USER) if r.received_at < wall + 60 * minutes]
+        found = await asyncio.to_thread(self._plane.audit, wall, user=USER)
+        requests = [r for r in found if r.received_at < wall + 60 * minutes]
         reads, writes = reads_and_writes(requests)
         asked = {name: _difference(kafka_before, kafka_after, name) for name in READING}
         lateness = self._lateness()
-        own_connections = connections_to(os.getpid(), self._ports)
+        own_connections = connections_to(self._traffic.pid, self._ports)
         figures = {
             "resources": self._resources,
             "rss_mib": round(most_mib, 1),
@@ -238,7 +250,7 @@ class _Run:
             operator_connections=connections_to(pid, self._ports),
             lateness_max_s=round(max(lateness), 3),
             lateness_samples=len(lateness),
-            records_sent=traffic.sent,
+            traffic=self._traffic.log_tail(int(6 * minutes)).splitlines(),
         )
         return figures
 

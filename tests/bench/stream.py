@@ -2,13 +2,20 @@
 
 Each group has a real member (join, sync, commits of its generation), so the brokers and the operator see Stable groups
 with subscriptions; the member does not fetch, it commits the offsets that it is told. A commit counts as a heartbeat.
+
+As a program it makes topics, groups and a constant traffic, away from what is measured:
+python -m tests.bench.stream --bootstrap … --groups 1000
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -17,6 +24,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.errors import KafkaError, MemberIdRequired, for_code
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
+
+from bed.kafka_admin import Topic, create_topics
 
 _SESSION_MS = 900_000  # a group that need not commit lives as long as a benchmark
 _NEVER_MS = 24 * 3_600_000  # no metadata refresh of our own among the requests that are counted
@@ -142,6 +151,7 @@ class Traffic:
         self._tasks: list[asyncio.Task[None]] = []
         self.sent = 0
         self.commits = 0
+        self.latest_commit_seconds = 0.0  # the most that a commit came too late, since last asked: a starved machine
 
     async def __aenter__(self) -> Traffic:
         await self._producer.start()
@@ -183,6 +193,8 @@ class Traffic:
         begin = time.monotonic()
         while True:
             due = int((time.monotonic() - begin) / self._commit_interval)
+            late = time.monotonic() - begin - self.commits * self._commit_interval
+            self.latest_commit_seconds = max(self.latest_commit_seconds, late)
             batch = [self._groups[number % len(self._groups)] for number in range(self.commits, due)]
             await asyncio.gather(*(self._commit_one(group, topic) for group, topic in batch))
             self.commits = due
@@ -196,9 +208,51 @@ class Traffic:
             before.update(moved)
 
 
+GROUPS_PER_TOPIC = 10
+PARTITIONS = 10
+JOINED = "every group has its member"
+
+
+def group_names(count: int) -> list[str]:
+    """Of the groups of the program; also good names for their resources and Deployments."""
+    return [f"c-{number:05d}" for number in range(count)]
+
+
+async def _run(bootstrap: str, groups: int) -> None:
+    """Until SIGTERM. Says once that all have joined, then every ten seconds how it goes, as JSON."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    topics = {name: f"t-{number // GROUPS_PER_TOPIC:04d}" for number, name in enumerate(group_names(groups))}
+    partitions = dict.fromkeys(topics.values(), PARTITIONS)
+    await create_topics(bootstrap, [Topic(name, PARTITIONS) for name in partitions])
+    async with Members(bootstrap, topics, partitions) as members:
+        traffic = Traffic(bootstrap, members, topics, partitions, records_per_second=1.0, commit_seconds=5.0)
+        async with traffic:
+            print(JOINED, flush=True)
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 10)
+                traffic.check()
+                late, traffic.latest_commit_seconds = traffic.latest_commit_seconds, 0.0
+                line = {"sent": traffic.sent, "commits": traffic.commits, "latest_commit_s": round(late, 2)}
+                print(json.dumps(line), flush=True)
+
+
 async def produce_burst(producer: AIOKafkaProducer, topic: str, partitions: int, records: Sequence[bytes]) -> float:
     """Writes all records evenly over the partitions; returns the time (epoch) when the last was acknowledged."""
     futures = [await producer.send(topic, value, partition=i % partitions) for i, value in enumerate(records)]
     await producer.flush()
     await asyncio.gather(*futures)
     return time.time()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.stream", description=__doc__)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--groups", type=int, required=True)
+    options = parser.parse_args()
+    asyncio.run(_run(options.bootstrap, options.groups))
+
+
+if __name__ == "__main__":
+    main()
