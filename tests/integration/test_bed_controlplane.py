@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.integration.wait import eventually
 
 from bed import audit
 from bed.controlplane import ControlPlane
@@ -28,15 +29,6 @@ def namespace(controlplane: ControlPlane) -> Iterator[str]:
     controlplane.kubectl("create", "namespace", name)
     yield name
     controlplane.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def eventually(holds: Callable[[], bool], *, timeout_seconds: float = 15.0) -> bool:
-    end = time.monotonic() + timeout_seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def deployment(name: str, *, replicas: int, annotations: dict[str, str] | None = None) -> str:

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from tests.integration.wait import eventually
 
 from bed import kafka_admin, lateness
 from bed.kafka import Kafka
@@ -39,15 +39,6 @@ def workload(*arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-
-def eventually(holds: Callable[[], bool], *, timeout_seconds: float = 20.0) -> bool:
-    end = time.monotonic() + timeout_seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def is_running(pid: int) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.integration.wait import eventually
 
 from bed.controlplane import ControlPlane
 from bed.processnode import ProcessNode
@@ -33,15 +34,6 @@ def namespace(controlplane: ControlPlane, node: ProcessNode) -> Iterator[str]:
     controlplane.kubectl("create", "namespace", name)
     yield name
     controlplane.kubectl("delete", "namespace", name, "--wait=false")
-
-
-def eventually(holds: Callable[[], bool], *, timeout_seconds: float = 20.0) -> bool:
-    end = time.monotonic() + timeout_seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def pod_template(*command: str, node: str = "process-node", **container: Any) -> dict[str, Any]:

@@ -20,11 +20,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bed import audit, parts, pki
-from bed.processes import Process, ProcessFailed, free_port
+from bed.processes import Part, Process, ProcessFailed, free_port
 
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -36,7 +34,7 @@ class KubectlFailed(RuntimeError):
     """kubectl ended with an error; the message is what it said."""
 
 
-class ControlPlane:
+class ControlPlane(Part):
     """A control plane that lives as long as the `with` block; raises ProcessFailed when it does not come up.
 
     `controllers=False` starts only etcd and the API server (for schemas and plain objects: nothing creates
@@ -79,15 +77,6 @@ class ControlPlane:
     def folder(self) -> Path:
         """The run folder; parts that belong to this control plane may keep their files here."""
         return self._folder
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Brings everything up and returns when it is ready."""
@@ -164,9 +153,7 @@ class ControlPlane:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise KubectlFailed(
-                f"kubectl {' '.join(arguments)}: no end within {timeout_seconds:.0f} s"
-            ) from error
+            raise KubectlFailed(f"kubectl {' '.join(arguments)}: no end within {timeout_seconds:.0f} s") from error
 
     def kubeconfig_for(self, namespace: str, serviceaccount: str) -> Path:
         """A kubeconfig with a 24-hour token of an existing ServiceAccount: exactly that account's rights."""
@@ -207,9 +194,7 @@ class ControlPlane:
             )
 
     def _start(self, name: str, *arguments: str) -> Process:
-        process = Process(
-            name, [parts.program(name), *arguments], log=self.logs / f"{name}.log", cwd=self._folder
-        )
+        process = Process(name, [parts.program(name), *arguments], log=self.logs / f"{name}.log", cwd=self._folder)
         self.processes[name] = process
         return process
 

@@ -26,11 +26,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from bed import kafka_admin
 from bed.jvm import KAFKA_VERSION, java, kafka_libs
-from bed.processes import Process, ProcessFailed, free_port
+from bed.processes import Part, Process, ProcessFailed, free_port
 
 _HOST = "127.0.0.1"
 _START_SECONDS = 120.0
@@ -80,7 +79,7 @@ class _Broker:
     paused: bool = False
 
 
-class Kafka:
+class Kafka(Part):
     """A cluster of 1 or 3 brokers: `with Kafka(brokers=3) as kafka: kafka.bootstrap`.
 
     Synchronous on purpose: call it from the thread that lives as long as the bed (the main thread), because
@@ -112,19 +111,6 @@ class Kafka:
         self._brokers: list[_Broker] = []
         self._classpath = ""
         self._java = Path()
-
-    def __enter__(self) -> Kafka:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def bootstrap(self) -> str:

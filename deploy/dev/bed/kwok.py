@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from bed import parts
 from bed.controlplane import ControlPlane
-from bed.processes import Process, free_port
+from bed.processes import Part, Process, free_port
 
 NODE_LABEL = {"type": "kwok"}
 _SLOW_START = '.metadata.annotations["pod-ready.stage.kwok.x-k8s.io/delay"]'
 _READY_SECONDS = 60.0
 
 
-class Kwok:
+class Kwok(Part):
     """Fake nodes on a control plane, for as long as the `with` block lives.
 
     Pods become Ready after a time drawn evenly from `pod_start_seconds`, pods of a Job complete a second
@@ -43,15 +42,6 @@ class Kwok:
         self._pods_per_node = pods_per_node
         self._pod_start_seconds = pod_start_seconds
         self.process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Starts KWOK, creates the nodes and waits until they are Ready."""
@@ -107,9 +97,7 @@ class Kwok:
 
 def _stages(pod_start_seconds: tuple[float, float]) -> str:
     """The stages with the delay of a pod's start; KWOK draws evenly between the duration and the jitter."""
-    stages: list[dict[str, Any]] = list(
-        yaml.safe_load_all(Path(__file__).with_name("kwok-stages.yaml").read_text())
-    )
+    stages: list[dict[str, Any]] = list(yaml.safe_load_all(Path(__file__).with_name("kwok-stages.yaml").read_text()))
     shortest, longest = (round(seconds * 1000) for seconds in pod_start_seconds)
     for stage in stages:
         if stage["metadata"]["name"] == "pod-ready":

@@ -193,9 +193,7 @@ def _has_pinned_version(candidate: Path, part: _Program) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Obtains or lists parts; `kafka` and `java` are names too."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bed.parts", description="obtains the programs of the bed"
-    )
+    parser = argparse.ArgumentParser(prog="python -m bed.parts", description="obtains the programs of the bed")
     parser.add_argument("--list", action="store_true", help="show what is here and where, obtain nothing")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PROGRAMS)}, kafka, java")
     options = parser.parse_args(arguments)

@@ -16,9 +16,7 @@ def cache() -> Path:
     """The cache folder, made if it is missing."""
     base = os.environ.get("CONSUMER_AUTOSCALER_CACHE")
     folder = (
-        Path(base)
-        if base
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "consumer-autoscaler"
+        Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "consumer-autoscaler"
     )
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -52,16 +52,12 @@ def certificate_user(folder: Path, name: str) -> dict[str, str]:
     }
 
 
-def write_kubeconfig(
-    path: Path, *, server: str, ca: Path, user: dict[str, str], namespace: str = "default"
-) -> Path:
+def write_kubeconfig(path: Path, *, server: str, ca: Path, user: dict[str, str], namespace: str = "default") -> Path:
     """Writes a kubeconfig that only its owner can read."""
     content = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "bed", "cluster": {"server": server, "certificate-authority-data": _base64(ca)}}
-        ],
+        "clusters": [{"name": "bed", "cluster": {"server": server, "certificate-authority-data": _base64(ca)}}],
         "users": [{"name": "bed", "user": user}],
         "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "bed", "namespace": namespace}}],
         "current-context": "bed",
@@ -95,9 +91,7 @@ def _signed(folder: Path, name: str, subject: str, usage: str, names: str = "") 
 
 def _openssl(folder: Path, *arguments: str) -> None:
     try:
-        subprocess.run(
-            ["openssl", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=30
-        )
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=30)
     except FileNotFoundError as error:
         raise ProcessFailed("the bed needs the `openssl` program to make certificates") from error
     except subprocess.CalledProcessError as error:

@@ -15,8 +15,11 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -127,9 +130,7 @@ class Process:
                 self._child.wait()
         return self.returncode
 
-    def wait_until(
-        self, ready: Callable[[], bool], *, timeout_seconds: float, poll_seconds: float = 0.1
-    ) -> None:
+    def wait_until(self, ready: Callable[[], bool], *, timeout_seconds: float, poll_seconds: float = 0.1) -> None:
         """Waits for `ready()`; raises ProcessFailed if the child ends first or time runs out."""
         end = time.monotonic() + timeout_seconds
         while not ready():
@@ -139,3 +140,28 @@ class Process:
                 late = f"{self.name} not ready within {timeout_seconds:.0f} s"
                 raise ProcessFailed(f"{late}\n{self.log_tail()}")
             time.sleep(poll_seconds)
+
+
+class Part(ABC):
+    """A part of the bed: `with Part(...)` starts it, and stops it also when the start fails half-way."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Returns when the part is ready."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends it; may be called twice, and after a start that failed."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -23,15 +23,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import aiohttp
 
 from bed.kubeapi import MERGE_PATCH, STRATEGIC_PATCH, ApiError, KubeApi
 from bed.paths import REPOSITORY
 from bed.podrunner import ChildSignals, PodRunner, Surroundings
-from bed.processes import Process
+from bed.processes import Part, Process
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class HasKubeconfig(Protocol):
     def kubectl(self, *arguments: str) -> str: ...
 
 
-class ProcessNode:
+class ProcessNode(Part):
     """The node for as long as the `with` block lives: `with ProcessNode(controlplane, run_dir): ...`.
 
     Returns from `start` when the Node is Ready; raises ProcessFailed when the agent ends before.
@@ -62,19 +61,6 @@ class ProcessNode:
         self.run_dir = run_dir
         self.process: Process | None = None
         self._controlplane = controlplane
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def pods_dir(self) -> Path:
