@@ -1,7 +1,7 @@
 """The operator as a host process, with exactly the rights that `deploy/` gives it.
 
 `install(controlplane)` applies CRD, namespace and roles with kubectl; `Operator(controlplane)` runs the program as its
-ServiceAccount. `python -m bed.operator --help` is not needed: use the demo with KEEP=1.
+ServiceAccount. Alone it is `consumer-autoscaler run --kubeconfig FILE --listen-host 127.0.0.1 --no-leader-election`.
 """
 
 from __future__ import annotations
