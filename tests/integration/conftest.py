@@ -24,5 +24,5 @@ async def bed(request: pytest.FixtureRequest, controlplane: ControlPlane, kafka:
 @pytest.fixture(scope="module")
 async def operator(bed: Bed) -> AsyncIterator[Operator]:
     """One operator for all namespaces, for as long as the module's tests run: other modules are not disturbed."""
-    async with operator_on(bed) as operator:
-        yield operator
+    async with operator_on(bed) as bed.operator:
+        yield bed.operator

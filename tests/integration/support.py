@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import secrets
+import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from bed.controlplane import ControlPlane
 from bed.kafka import Kafka
 from bed.kubeapi import MERGE_PATCH, KubeApi
 from bed.operator import NAMESPACE, Operator
+from bed.paths import REPOSITORY
 
 SCALERS = "/apis/consumerautoscaler.dev/v1alpha1"
 POLLS_TO_HOLD = 7  # resources here poll every second: what does not move for so many polls holds
@@ -97,6 +100,8 @@ class Bed:
     aside: Aside
     chosen: frozenset[str] = frozenset()
     """The names of the module's tests that will run."""
+    operator: Operator | None = None
+    """The one for all namespaces, where the module asks for it."""
 
 
 @asynccontextmanager
@@ -441,3 +446,15 @@ async def until_working(operator: Operator, *, within_seconds: float = 30.0) -> 
 def own_lease(site: Site) -> tuple[str, ...]:
     """Flags for an operator that serves this site only, under a Lease of its own."""
     return ("--namespaces", site.name, "--lease-name", site.name, "--lease-namespace", NAMESPACE)
+
+
+async def command_line(*arguments: str, token: str = "") -> tuple[int, str, str]:
+    """The program's exit status, standard output and standard error."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "operator"), "CONSUMER_AUTOSCALER_TOKEN": token}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "consumer_autoscaler", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()

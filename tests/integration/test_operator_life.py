@@ -1,0 +1,105 @@
+"""How the operator starts, stands by and ends; each test has operators of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.support import Bed, Site, Together, command_line, eventually, operator_on, own_lease
+
+from bed.controlplane import ControlPlane
+from bed.operator import NAMESPACE, SERVICE_ACCOUNT, Operator
+
+pytestmark = pytest.mark.integration
+
+together = Together()
+STOP_SECONDS = 2.0
+
+
+@together
+async def test_a_standby_is_ready_and_takes_over_when_the_leader_ends_in_order(bed: Bed) -> None:
+    """Both end with 0 within two seconds of SIGTERM; the Lease is handed over, not waited for."""
+    site = await Site.open(bed, "standby")
+    flags = (*own_lease(site), "--lease-duration-seconds", "15")
+    async with (
+        operator_on(bed, *flags, name="standby-a") as leader,
+        operator_on(bed, *flags, name="standby-b", working=False) as standby,
+    ):
+        await eventually(lambda: asyncio.to_thread(_is_standby, standby))
+        assert await asyncio.to_thread(standby.get, "/healthz") == (200, "ok")
+        await site.until_read()
+        assert await _stopped(leader) == 0
+        await site.produce(1)
+        await site.until_replicas(1, within_seconds=10)
+        assert await _stopped(standby) == 0
+    assert len(await asyncio.to_thread(site.scale_writes)) == 1
+
+
+def _is_standby(operator: Operator) -> bool:
+    return operator.get("/readyz") == (200, "standby")
+
+
+async def _stopped(operator: Operator) -> int | None:
+    """SIGTERM; the exit status if it ends within the two seconds that are promised."""
+    begin = time.monotonic()
+    operator.process.send(signal.SIGTERM)
+    await eventually(lambda: operator.process.returncode is not None, 10)
+    took = time.monotonic() - begin
+    assert took <= STOP_SECONDS, f"took {took:.1f} s to stop"
+    assert "never retrieved" not in operator.process.log_tail(200)
+    return operator.process.returncode
+
+
+@together
+async def test_a_missing_right_is_named_at_the_start(bed: Bed) -> None:
+    """Without one verb the operator ends with 1 and says which, instead of failing in silence later."""
+    config = await asyncio.to_thread(_account_without_scale_patch, bed.controlplane)
+    arguments = ("--kubeconfig", str(config), "--port", "0", "--listen-host", "127.0.0.1")
+    code, _, err = await command_line("run", *arguments, "--lease-namespace", NAMESPACE, "--lease-name", "unfit")
+    assert code == 1
+    assert "missing rights" in err
+    assert "patch deployments/scale.apps in all namespaces" in err
+    assert "get deployments/scale" not in err
+    assert "Traceback" not in err
+
+
+def _account_without_scale_patch(controlplane: ControlPlane) -> Path:
+    """An account with the shipped role but for one verb."""
+    name = "unfit"
+    role: dict[str, Any] = json.loads(controlplane.kubectl("get", "clusterrole", SERVICE_ACCOUNT, "-o", "json"))
+    role["metadata"] = {"name": name}
+    for rule in role["rules"]:
+        if "deployments/scale" in rule["resources"]:
+            rule["verbs"] = ["get"]
+    controlplane.kubectl("apply", "-f", "-", input=json.dumps(role))
+    controlplane.kubectl("create", "serviceaccount", name, "-n", NAMESPACE)
+    account = f"--serviceaccount={NAMESPACE}:{name}"
+    controlplane.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", account)
+    return controlplane.kubeconfig_for(NAMESPACE, name)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_a_thousand_resources_do_not_hold_up_the_end(bed: Bed) -> None:
+    """Two seconds are enough with 1,000 resources, open connections to the broker and to a scraper."""
+    site = await Site.open(bed, "thousand")
+    places = asyncio.Semaphore(20)
+
+    async def create(number: int) -> None:
+        async with places:
+            await site.create_scaler(name=f"scaler-{number}", kafka={"consumerGroup": f"{site.name}-{number}"})
+
+    await asyncio.gather(*(create(number) for number in range(999)))
+    async with operator_on(bed, *own_lease(site), name="thousand") as operator:
+
+        async def all_read() -> bool:
+            _, page = await asyncio.to_thread(operator.get, "/metrics", 30)
+            return page.count("\nconsumer_autoscaler_last_successful_poll_timestamp_seconds{") == 1000
+
+        await eventually(all_read, 120)
+        assert await _stopped(operator) == 0
