@@ -22,8 +22,9 @@ from consumer_autoscaler.sources.kafka import topology
 from consumer_autoscaler.sources.kafka.codec import NO_TAGS, NULL, array, string
 from consumer_autoscaler.sources.kafka.connection import Brokers
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
-from consumer_autoscaler.sources.kafka.reading import ClusterReader, Watch
+from consumer_autoscaler.sources.kafka.reading import ClusterReader
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
+from consumer_autoscaler.sources.kafka.verdict import Watch
 from consumer_autoscaler.sources.kafka.wire import REQUEST_NAMES, Request
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
@@ -348,8 +349,11 @@ async def test_a_deleted_group_is_held_until_it_commits_again(brokers: Kafka, so
     assert isinstance(first, GroupReading)
     assert first.lag_messages == 40
     await kafka_admin.delete_groups(brokers.bootstrap, ["g-deleted"])
-    await until(subscription, lambda r: isinstance(r, Unavailable))
-    for _ in range(3):
+    held = await until(subscription, lambda r: isinstance(r, Unavailable))
+    assert isinstance(held, Unavailable)
+    assert held.reason is SourceReason.PARTIAL_READING
+    await until(subscription, lambda r: isinstance(r, Unavailable) and r.reason is not held.reason)
+    for _ in range(2):
         reading = await subscription.next()
         assert isinstance(reading, Unavailable)
         assert reading.reason is SourceReason.GROUP_NOT_FOUND

@@ -11,6 +11,7 @@ from tests.unit.kafka_fake import FakeBroker
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
+from consumer_autoscaler.sources.kafka import verdict
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.wire import FIND_COORDINATOR, LIST_OFFSETS, METADATA, OFFSET_FETCH
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource
@@ -159,6 +160,46 @@ async def test_a_commit_beyond_the_end_is_looked_at_twice(broker: FakeBroker, so
     reading = await valid(source, request(broker, "orders"))
     assert reading.partitions[2].lag_messages == 100
     assert "orders-2" in reading.note
+
+
+async def test_commits_that_vanish_are_waited_for(
+    broker: FakeBroker, source: KafkaLagSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator in trouble that shows a group without its commits is not believed at once; later it is."""
+    monkeypatch.setattr(verdict, "VANISHED_SECONDS", 1.0)
+    subscription = source.subscribe(request(broker, "orders"))
+    assert isinstance(await subscription.next(), GroupReading)
+    broker.commits["g"] = {"orders": {0: 4}}
+    began = time.monotonic()
+    async with asyncio.timeout(5):
+        while time.monotonic() - began < 0.8:
+            reading = await subscription.next()
+        assert isinstance(reading, Unavailable)
+        assert "orders-1" in reading.message
+        while not isinstance(reading, GroupReading):
+            reading = await subscription.next()
+    assert [p.lag_messages for p in reading.partitions] == [6, 20, 30]
+
+
+async def test_a_group_that_vanishes_is_waited_for_and_then_held(
+    broker: FakeBroker, source: KafkaLagSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a coordinator that does not know its groups yet; it never becomes a lag of 0."""
+    monkeypatch.setattr(verdict, "GONE_SECONDS", 0.5)
+    subscription = source.subscribe(request(broker, "orders"))
+    assert isinstance(await subscription.next(), GroupReading)
+    commits, broker.commits, broker.states = broker.commits, {}, {}
+    reasons = []
+    for _ in range(6):
+        reading = await subscription.next()
+        assert isinstance(reading, Unavailable)
+        reasons.append(reading.reason)
+    assert reasons[0] is SourceReason.PARTIAL_READING
+    assert reasons[-1] is SourceReason.GROUP_NOT_FOUND
+    broker.commits = commits
+    async with asyncio.timeout(5):
+        while not isinstance(await subscription.next(), GroupReading):
+            pass
 
 
 @pytest.mark.parametrize("key", [METADATA, FIND_COORDINATOR, OFFSET_FETCH, LIST_OFFSETS, DESCRIBE, 69])

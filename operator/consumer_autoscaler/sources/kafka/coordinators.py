@@ -41,6 +41,7 @@ class GroupMemory:
     assignor: str | None = None  # the last one seen
     topics: tuple[str, ...] = ()  # the members' subscriptions, as last seen
     committed_once: bool = False
+    gone_at: float | None = None  # since when a group that had commits is not there
     other_kind_at: float = -float("inf")  # when a group of no known kind was last asked for as a KIP-848 one
     fetch_key: tuple[int, tuple[str, ...] | None] = (-1, None)
     fetch_item: bytes = b""
@@ -84,6 +85,13 @@ class Coordinators:
             rounds.append(self._fetch(node, {group: wanted[group] for group in groups}))
             rounds.append(self._describe(node, groups))
         await asyncio.gather(*rounds)
+
+    def problem(self, group: str) -> Problem | None:
+        """Why there are no commits or no description of the group."""
+        if (problem := self.problems.get(group)) is not None or group in self.fetched:
+            return problem
+        message = f"no answer about the commits of group {group}"
+        return Problem(SourceReason.PARTIAL_READING, message, True)
 
     async def _fetch(self, node: int, wanted: Mapping[str, tuple[str, ...] | None]) -> None:
         items = [self._item(self._memories[group], topics) for group, topics in wanted.items()]

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
 from consumer_autoscaler.sources.kafka.connection import Brokers
-from consumer_autoscaler.sources.kafka.reading import ClusterReader, Watch
+from consumer_autoscaler.sources.kafka.reading import ClusterReader
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
+from consumer_autoscaler.sources.kafka.verdict import Watch
 from consumer_autoscaler.sources.protocol import GroupRequest
 
 log = logging.getLogger(__name__)

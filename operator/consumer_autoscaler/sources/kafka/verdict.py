@@ -1,0 +1,232 @@
+"""From all answers about one group to its reading, or to why there is none. No IO, no clock.
+
+A sum is given only when every part of it is known. What could be a passing state of a cluster in trouble (a group or
+commits that were there a moment ago, a commit beyond the end) is looked at again before it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from consumer_autoscaler.decision.reasons import GroupState, SourceReason
+from consumer_autoscaler.decision.values import GroupReading, OffsetReset, PartitionReading, Unavailable
+from consumer_autoscaler.sources.kafka import codes
+from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
+from consumer_autoscaler.sources.kafka.groups import GONE, GroupKind, partition_ceiling
+from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, partition_readings
+from consumer_autoscaler.sources.kafka.offsets import Offsets, Problem
+from consumer_autoscaler.sources.kafka.topology import Topic, Topology
+
+VANISHED_SECONDS = 30.0
+"""How long commits that have gone must stay away before they count as never made."""
+
+GONE_SECONDS = 3.0
+"""How long a group that had commits must be away before it is said to be deleted."""
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One resource's view of a group, and what its last reading leaves for the next."""
+
+    group: str
+    topics: tuple[str, ...]
+    offset_reset: OffsetReset
+    last: dict[str, list[PartitionReading]] = field(default_factory=dict)
+    beyond: frozenset[tuple[str, int]] = frozenset()  # commits beyond the end, as seen the last time
+    vanished_at: float | None = None  # since when commits of `last` are not there
+
+
+class Outcome(NamedTuple):
+    """A result, and whether asking again at once may give a better one."""
+
+    result: GroupReading | Unavailable
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one round of questions has brought, for all groups."""
+
+    memories: Mapping[str, GroupMemory]
+    topology: Topology
+    coordinators: Coordinators
+    starts: Offsets
+    ends: Offsets
+
+
+class _Topics(NamedTuple):
+    """The topics that count, and a note about those left out."""
+
+    topics: list[Topic]
+    note: str
+
+
+def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, now: float) -> Outcome:
+    """The outcome for a watch over the topics `names`; `at` goes into the reading, `now` is the loop's time."""
+    memory, fetched = answers.memories[watch.group], answers.coordinators.fetched[watch.group]
+    commits = any(offset >= 0 for rows in fetched.committed.values() for offset in rows.values())
+    asked_both = watch.group in answers.coordinators.asked_as_consumer
+    if commits and memory.kind is GroupKind.UNKNOWN and not asked_both:
+        memory.other_kind_at = -float("inf")
+        return _again(f"what kind of group {watch.group} is, is not known yet")
+    found = _usable(watch, names, answers.topology)
+    if isinstance(found, Outcome):
+        return found
+    for topic in found.topics:
+        if (problem := _problem(topic, fetched, answers)) is not None:
+            return Outcome(Unavailable(problem.reason, problem.message), problem.again)
+    if (refusal := _gone(memory, now, commits=commits, topics=bool(names))) is not None:
+        return refusal
+    readings: dict[str, list[PartitionReading]] = {}
+    for topic in found.topics:
+        try:
+            readings[topic.name] = partition_readings(
+                topic.name,
+                committed=fetched.committed.get(topic.name, {}),
+                starts=topic.starts,
+                ends=answers.ends.values[topic.name],
+                reset=watch.offset_reset,
+                previous=watch.last.get(topic.name, ()),
+            )
+        except Inconsistent as error:
+            topic.starts = [-1] * len(topic.leaders)
+            return _again(f"topic {topic.name}: {error}")
+    partitions = tuple(reading for rows in readings.values() for reading in rows)
+    if (doubt := _doubt(watch, memory, readings, partitions, answers.topology, now)) is not None:
+        return doubt
+    watch.last = readings
+    memory.committed_once = memory.committed_once or commits
+    reading = GroupReading(
+        at=at,
+        state=memory.facts.state,
+        members=memory.facts.members,
+        idle_members=memory.facts.idle_members,
+        assignor=memory.assignor,
+        partitions=partitions,
+        partition_ceiling=partition_ceiling(memory.assignor, map(len, readings.values())),
+        never_committed=all(partition.committed_offset is None for partition in partitions),
+        note="; ".join(note for note in (found.note, _beyond_note(watch.beyond)) if note),
+    )
+    return Outcome(reading)
+
+
+def _usable(watch: Watch, names: tuple[str, ...], topology: Topology) -> _Topics | Outcome:
+    """The topics that are there. One that the resource names must be; others are left out when gone."""
+    topics, gone = [], []
+    for name in sorted(names):
+        topic = topology.topic(name)
+        if topic is None:
+            return _again(f"topic {name} is not known yet")
+        if topic.error == codes.TOPIC_AUTHORIZATION_FAILED:
+            message = f"the right Describe on topic {name} is missing: {codes.words(topic.error)}"
+            return Outcome(Unavailable(SourceReason.AUTHORIZATION_FAILED, message))
+        if topic.missing and topic.looks_missing < 2:
+            message = f"topic {name} is not there; looking again"
+            return Outcome(Unavailable(SourceReason.PARTIAL_READING, message))
+        if topic.missing and name in watch.topics:
+            return Outcome(Unavailable(SourceReason.TOPIC_NOT_FOUND, f"topic {name} does not exist"))
+        if topic.missing:
+            gone.append(name)
+        elif topic.error or not topic.leaders:
+            topology.leaders_outdated()
+            return _again(f"the partitions of topic {name} are not known: {codes.words(topic.error)}")
+        else:
+            topics.append(topic)
+    if gone and not topics:
+        message = f"none of the topics of group {watch.group} exists: {', '.join(gone)}"
+        return Outcome(Unavailable(SourceReason.TOPIC_NOT_FOUND, message))
+    return _Topics(topics, f"topics that do not exist are left out: {', '.join(gone)}" if gone else "")
+
+
+def _problem(topic: Topic, fetched: Fetched, answers: Answers) -> Problem | None:
+    """Why not every offset of the topic is known."""
+    problem = answers.ends.problems.get(topic.name)
+    if problem is None and -1 in topic.starts:
+        problem = answers.starts.problems.get(topic.name)
+    if problem is not None:
+        return problem
+    ends, rows = answers.ends.values.get(topic.name, []), fetched.committed.get(topic.name, {})
+    unasked = not fetched.complete and len(rows) < len(ends)
+    if unasked or -1 in ends or not len(ends) == len(topic.leaders) == len(topic.starts):
+        message = f"the offsets of topic {topic.name} are not complete"
+        return Problem(SourceReason.PARTIAL_READING, message, True)
+    return None
+
+
+def _gone(memory: GroupMemory, now: float, *, commits: bool, topics: bool) -> Outcome | None:
+    """A refusal when the group is not there, unless its topics are named and it never was."""
+    if commits or (topics and memory.facts.state is not GroupState.DEAD):
+        memory.gone_at = None
+        return None
+    if memory.committed_once and memory.facts is GONE:
+        memory.gone_at = now if memory.gone_at is None else memory.gone_at
+        if now - memory.gone_at < GONE_SECONDS:
+            message = f"group {memory.name} is not there any more; looking again"
+            return Outcome(Unavailable(SourceReason.PARTIAL_READING, message))
+        message = f"group {memory.name} had commits and does not exist any more; holding until it commits again"
+        return Outcome(Unavailable(SourceReason.GROUP_NOT_FOUND, message))
+    if topics:
+        return None
+    if memory.facts.state.rebalancing:
+        message = f"group {memory.name} is rebalancing, and what it subscribes to is not known yet"
+        return Outcome(Unavailable(SourceReason.PARTIAL_READING, message))
+    what = "does not exist" if memory.facts.state is GroupState.DEAD else "has neither subscriptions nor commits"
+    message = f"group {memory.name} {what}; name its topics"
+    return Outcome(Unavailable(SourceReason.GROUP_NOT_FOUND, message))
+
+
+def _doubt(
+    watch: Watch,
+    memory: GroupMemory,
+    readings: Mapping[str, list[PartitionReading]],
+    partitions: tuple[PartitionReading, ...],
+    topology: Topology,
+    now: float,
+) -> Outcome | None:
+    """What must be seen twice before it is believed."""
+    beyond = beyond_end(partitions)
+    unexpected, watch.beyond = beyond - watch.beyond, beyond
+    if unexpected:
+        name, partition = min(unexpected)
+        topology.leaders_outdated()  # it may be another topic of the same name
+        return _again(f"group {watch.group} has a commit beyond the end of {name}-{partition}")
+    for name, count in memory.facts.partitions:  # given out to members, and not in the metadata
+        topic = topology.topic(name)
+        if name in readings and topic is not None and count > len(topic.leaders):
+            topology.leaders_outdated()
+            return _again(f"topic {name} has grown")
+    vanished = _vanished(watch.last, readings)
+    if vanished is None:
+        watch.vanished_at = None
+    else:
+        first = watch.vanished_at is None
+        watch.vanished_at = now if watch.vanished_at is None else watch.vanished_at
+        if now - watch.vanished_at < VANISHED_SECONDS:
+            name, partition = vanished
+            message = f"the commit of group {watch.group} on {name}-{partition} has gone; waiting for it"
+            return Outcome(Unavailable(SourceReason.PARTIAL_READING, message), again=first)
+    return None
+
+
+def _vanished(
+    before: Mapping[str, list[PartitionReading]], now: Mapping[str, list[PartitionReading]]
+) -> tuple[str, int] | None:
+    """A partition that had a commit the last time and has none now."""
+    for name, readings in now.items():
+        for old, new in zip(before.get(name, ()), readings, strict=False):
+            if new is not old and new.committed_offset is None and old.committed_offset is not None:
+                return name, new.partition
+    return None
+
+
+def _beyond_note(beyond: frozenset[tuple[str, int]]) -> str:
+    if not beyond:
+        return ""
+    where = ", ".join(f"{name}-{partition}" for name, partition in sorted(beyond)[:3])
+    return f"commits beyond the end count as none: {where}{' ...' if len(beyond) > 3 else ''}"
+
+
+def _again(message: str) -> Outcome:
+    return Outcome(Unavailable(SourceReason.PARTIAL_READING, message), again=True)
