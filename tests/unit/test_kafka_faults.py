@@ -89,7 +89,7 @@ async def test_metadata_never_asks_for_a_topic_to_be_created(broker: FakeBroker,
     assert all(topics is not None and create is False for topics, create, *_ in asked)
 
 
-@pytest.mark.parametrize(("key", "code"), [(OFFSET_FETCH, 30), (FIND_COORDINATOR, 30), (DESCRIBE, 30)])
+@pytest.mark.parametrize(("key", "code"), [(OFFSET_FETCH, 30), (FIND_COORDINATOR, 30), (DESCRIBE, 30), (69, 30)])
 async def test_a_missing_right_on_the_group_is_named(
     broker: FakeBroker, source: KafkaLagSource, key: int, code: int
 ) -> None:
@@ -255,6 +255,24 @@ async def test_a_cluster_that_moved_is_found_through_its_bootstrap_addresses(sou
         async with asyncio.timeout(5):
             while not (isinstance(await subscription.next(), GroupReading) and LIST_OFFSETS in new.asked()):
                 pass
+
+
+async def test_a_new_group_of_a_cluster_that_moved_is_read_at_once(source: KafkaLagSource) -> None:
+    """It needs a coordinator, which no known broker can name any more; the bootstrap addresses lead on."""
+    async with FakeBroker() as old, FakeBroker() as new:
+        for broker in (old, new):
+            broker.ends["orders"] = [10]
+        new.versions = {}
+        both = (old.address, new.address)
+
+        def wanted(group: str) -> GroupRequest:
+            return GroupRequest(bootstrap_servers=both, consumer_group=group, topics=("orders",), interval_seconds=60)
+
+        first = source.subscribe(wanted("first"))
+        assert isinstance(await first.next(), GroupReading)
+        await old.stop()
+        new.versions = dict(FakeBroker().versions)
+        assert isinstance(await source.subscribe(wanted("second")).next(), GroupReading)
 
 
 async def test_a_broker_that_is_too_old_is_said_to_be(broker: FakeBroker, source: KafkaLagSource) -> None:
