@@ -72,7 +72,7 @@ _TICK_LATE = re.compile(r"^consumer_autoscaler_poll_lateness_seconds (\S+)$", re
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench fleet", description=__doc__)
-    parser.add_argument("--resources", type=int, default=os.environ.get("N") or 1000, help="or N=… (1000)")
+    parser.add_argument("--n", dest="resources", type=int, default=1000, help="resources (1000)")
     parser.add_argument("--seconds", type=float, default=300, help="length of the measured window (300)")
     parser.add_argument("--settle", type=float, default=150, help="from the first poll to the window (150)")
     options = parser.parse_args(arguments)

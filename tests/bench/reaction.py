@@ -67,7 +67,7 @@ class _Burst(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench reaction", description=__doc__)
-    parser.add_argument("--bursts", type=int, default=20, help="of each kind (20)")
+    parser.add_argument("--n", dest="bursts", type=int, default=20, help="bursts of each kind (20)")
     options = parser.parse_args(arguments)
     if options.bursts < 1:
         parser.error("at least one burst of each kind")
