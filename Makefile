@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
 
-.PHONY: help install demo test test-all bench lint format lock crd clean
+.PHONY: help install parts demo test test-all bench lint format lock crd clean
 
 help:            ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,16 +20,19 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+parts: install   ## The programs of the test bed: from the cache, downloaded and verified, or built
+	$(BIN)/python -m bed.parts
+
 demo: install    ## The main job on a real control plane and a real broker (KEEP=1 leaves them up)
 	$(BIN)/python -m bed.demo $(if $(KEEP),--keep)
 
-test: install    ## All tests that fit into a coffee break
+test: parts      ## All tests that fit into a coffee break
 	$(BIN)/python -m pytest -m "not long" $(ARGS)
 
-test-all: install  ## All tests
+test-all: parts  ## All tests
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: install   ## A benchmark: BENCH=reaction | promise | fleet (N=1000)
+bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N))
 
 lint: install    ## Linters, types, import contracts
