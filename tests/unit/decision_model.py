@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from consumer_autoscaler.decision.advance import advance, after_scaling
+from consumer_autoscaler.decision.advance import advance, after_scaling, resumed
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import GroupState
@@ -78,11 +78,10 @@ class Group:
     def restart(self) -> None:
         """The operator forgets all but what the status keeps."""
         old = self.history
-        self.history = History(
+        self.history = resumed(
             capacity_per_replica=old.capacity_per_replica,
-            start_seconds_seen=old.start_seconds_seen[-1:],
-            rebalance_seconds_seen=old.rebalance_seconds_seen[-1:],
-            scaled_at=old.scaled_at,
+            start_seconds=old.start_seconds if old.start_seconds_seen else None,
+            rebalance_seconds=old.rebalance_seconds if old.rebalance_seconds_seen else None,
             changed_at=old.scaled_at,
         )
 

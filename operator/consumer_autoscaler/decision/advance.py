@@ -75,6 +75,26 @@ def after_scaling(history: History, replicas: int, now: float) -> History:
     )
 
 
+def resumed(
+    *,
+    capacity_per_replica: float | None,
+    start_seconds: float | None,
+    rebalance_seconds: float | None,
+    changed_at: float | None,
+) -> History:
+    """The history of a process that begins anew: what was measured before, and nothing that it has not seen itself.
+
+    None is what was not measured; `changed_at` is the operator's own last scaling.
+    """
+    return History(
+        capacity_per_replica=capacity_per_replica,
+        start_seconds_seen=() if start_seconds is None else (start_seconds,),
+        rebalance_seconds_seen=() if rebalance_seconds is None else (rebalance_seconds,),
+        scaled_at=changed_at,
+        changed_at=changed_at,
+    )
+
+
 def _settled(group: GroupReading, scale: Scale | None) -> bool:
     return (
         scale is not None

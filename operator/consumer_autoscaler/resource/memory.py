@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from consumer_autoscaler.decision.advance import resumed
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.resource.status_schema import MAX_NUMBER
 
@@ -23,11 +24,10 @@ class Learned:
 
     def history(self) -> History:
         """The history a new process starts with: what was learned, and nothing that it has not seen itself."""
-        return History(
+        return resumed(
             capacity_per_replica=self.capacity_per_replica_per_second,
-            start_seconds_seen=() if self.start_seconds is None else (self.start_seconds,),
-            rebalance_seconds_seen=() if self.rebalance_seconds is None else (self.rebalance_seconds,),
-            scaled_at=self.last_scale_at,
+            start_seconds=self.start_seconds,
+            rebalance_seconds=self.rebalance_seconds,
             changed_at=self.last_scale_at,
         )
 
