@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,9 @@ from bed.operator import Operator, install
 @pytest.fixture(scope="module")
 async def bed(request: pytest.FixtureRequest, controlplane: ControlPlane, kafka: Kafka) -> AsyncIterator[Bed]:
     """The shared control plane and broker, with CRD, namespace and roles installed as a user would."""
+    logging.getLogger("aiokafka").setLevel(
+        logging.CRITICAL
+    )  # members of groups whose broker is killed say so at length
     chosen = [item.name for item in request.session.items if item.path == request.path]
     async with bed_on(controlplane, kafka, chosen=chosen) as bed:
         await bed.aside(install, controlplane)

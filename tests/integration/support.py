@@ -128,7 +128,7 @@ class Together:
             if not self._tasks:
                 for each, work in self._cases.items():
                     if each in bed.chosen:
-                        self._tasks[each] = asyncio.create_task(_within(110, work(bed)), name=each)
+                        self._tasks[each] = asyncio.create_task(_within(200, work(bed)), name=each)
             try:
                 await self._tasks[name]
             finally:

@@ -19,7 +19,7 @@ from bed.controlplane import ControlPlane
 from bed.processes import free_port
 from bed.processnode import ProcessNode
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 
 together = Together()
 

@@ -37,7 +37,7 @@ from bed.operator import NAMESPACE, SERVICE_ACCOUNT, USER, Operator, install
 from bed.paths import REPOSITORY
 from bed.processes import Process
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 together = Together()
 LEASE_SECONDS = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.support import Bed, Site, Together, eventually, members
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 
 together = Together()
 ACTIVATION = {"activationLagMessages": 1}

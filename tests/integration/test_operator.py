@@ -14,7 +14,7 @@ from bed.controlplane import ControlPlane
 from consumer_autoscaler.decision.bundle import load
 from consumer_autoscaler.decision.decide import decide
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("operator")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 
 together = Together()
 
@@ -245,19 +245,20 @@ async def test_of_two_resources_on_one_target_the_older_one_scales(bed: Bed) -> 
 
 @together
 async def test_a_count_that_somebody_else_sets_is_respected(bed: Bed) -> None:
-    """It is told in an Event, and the cooldown starts anew instead of a war."""
-    pace = {"scaleUp": {"cooldownSeconds": 600}, "scaleDown": {"cooldownSeconds": 600}, "idleSeconds": 600}
-    site = await Site.open(bed, "by-hand", scaling=pace)
+    """It is told in an Event, and the cooldown begins with it instead of a war."""
+    site = await Site.open(
+        bed, "by-hand", replicas=1, scaling={"scaleUp": {"cooldownSeconds": 600}}, spec={"minReplicas": 1}
+    )
     async with members(site):
         await site.until_read()
-        await site.produce(1, 1, 1)
-        await site.until_replicas(3)
-        await kubectl(bed, "scale", "deployment/consumers", "--replicas=1", "-n", site.name)
-        await site.until_replicas(1)
+        await kubectl(bed, "scale", "deployment/consumers", "--replicas=2", "-n", site.name)
         events = await eventually(lambda: _events_with(bed, site, "ExternalScaleDetected"))
-        assert "from 3 to 1 replicas" in events["ExternalScaleDetected"]
-        await site.holds(1)
-    assert site.counts == [0, 3, 1]
+        assert "from 1 to 2 replicas" in events["ExternalScaleDetected"]
+        await eventually(lambda: bed.witness.ready[site.name] == 2)
+        await site.produce(1, 1, 1)
+        await site.until_condition("ScalingLimited", "True", "Cooldown")
+        await site.holds(2)
+    assert site.counts == [1, 2]
 
 
 @together

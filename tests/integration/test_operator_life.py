@@ -15,7 +15,7 @@ from tests.integration.support import Bed, Site, Together, command_line, eventua
 from bed.controlplane import ControlPlane
 from bed.operator import NAMESPACE, SERVICE_ACCOUNT, Operator
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 together = Together()
 STOP_SECONDS = 2.0
