@@ -319,7 +319,7 @@ async def test_an_outage_longer_than_the_lease_costs_one_restart(own_plane: Bed)
         async with operator_on(own_plane, *flags, name="long-1") as first:
             await site.until_read()
             await own_plane.aside(own_plane.controlplane.stop_apiserver)
-            await eventually(lambda: first.process.returncode is not None, LEASE_SECONDS + 5)
+            await eventually(lambda: first.process.returncode is not None, LEASE_SECONDS + 15)
             assert first.process.returncode == 1
         # The token of the first operator is good for the second one: to ask for another takes an API server.
         second = await own_plane.aside(_restarted, own_plane.controlplane, first)
