@@ -2,9 +2,8 @@
 
 One resource, Deployment (one fake pod) and consumer group each, on a real API server and three real brokers. Ten
 groups share a topic of ten partitions, so a reading is about 10,000 committed offsets and 1,000 partitions. Every
-topic gets a record per second and every group commits each five seconds, as consumers do by default. A replica's
-capacity is declared as ten times that, so that all are at rest: on a busy machine the commits of this benchmark may
-come late, which is nothing to act on then. `/metrics` is scraped every 30 seconds. Then one SIGTERM.
+topic gets a record per second and every group commits each five seconds, as consumers do by default. `/metrics` is
+scraped every 30 seconds. Then one SIGTERM.
 
 `poll_lateness_p95_s` is taken from outside: how much later than its place on the 15 s grid each resource was read in
 each scraped interval, over all resources. The grid is that of the earliest reading ever seen, so what every reading
@@ -140,7 +139,6 @@ class _Run:
             maxReplicas=10,
             sources=[{"name": "stream", "kafka": kafka}],
             objective={"maxDelaySeconds": 60},
-            capacity={"expectedRecordsPerMinute": 600},
             scaling={"pollIntervalSeconds": POLL_SECONDS},
         )
 
