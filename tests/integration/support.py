@@ -375,21 +375,26 @@ async def members(site: Site, *, commit: bool = False, least: int = 0) -> AsyncI
     nothing, as consumers do that hang. Gives the list of them as it is.
     """
     crew: list[AIOKafkaConsumer] = []
-    work = asyncio.create_task(_follow_target(site, crew, commit=commit, least=least))
+    over = asyncio.Event()
+    work = asyncio.create_task(_follow_target(site, crew, over, commit=commit, least=least))
     try:
         yield crew
         assert not work.done(), f"{site.name}: the members have failed: {work.exception()!r}"
     finally:
+        over.set()  # rather than a cancellation, which would leave connections of a half-started member
+        await asyncio.wait([work], timeout=30)
         work.cancel()
-        await asyncio.wait([work])
-        await asyncio.gather(*(each.stop() for each in crew), return_exceptions=True)
+        await asyncio.gather(*(each.stop() for each in crew))
 
 
-async def _follow_target(site: Site, crew: list[AIOKafkaConsumer], *, commit: bool, least: int) -> None:
-    while True:
+async def _follow_target(
+    site: Site, crew: list[AIOKafkaConsumer], over: asyncio.Event, *, commit: bool, least: int
+) -> None:
+    while not over.is_set():
         wanted = max(least, site.bed.witness.ready.get(site.name, 0))
         while len(crew) > wanted:
-            await crew.pop().stop()
+            await crew[-1].stop()
+            crew.pop()
         if len(crew) < wanted:
             new = [_member(site) for _ in range(wanted - len(crew))]
             crew += new
@@ -399,7 +404,8 @@ async def _follow_target(site: Site, crew: list[AIOKafkaConsumer], *, commit: bo
                 with suppress(KafkaError):  # a rebalance: next time
                     await each.getmany(timeout_ms=10)
                     await each.commit()
-        await asyncio.sleep(0.2)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), 0.2)
 
 
 def _member(site: Site) -> AIOKafkaConsumer:
