@@ -20,6 +20,7 @@ from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to the next, before it says anything
 COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
+MEASURED = "measured"
 TRUSTED_SECONDS = 60.0  # a stretch of this length replaces the old value entirely
 
 
@@ -28,7 +29,7 @@ class Capacity:
     """Records per second of one full replica, where the number comes from, and whether it may be built upon."""
 
     per_replica: float
-    source: str  # "measured", "processing time", "expected", "seen so far"
+    source: str  # MEASURED, "processing time", "expected", "seen so far"
     known: bool  # False: only a lower bound
 
 
@@ -36,7 +37,7 @@ def capacity_of(policy: Policy, history: History) -> Capacity:
     """The capacity to reckon with now."""
     seen = history.seen_per_replica
     if history.capacity_per_replica is not None:
-        return Capacity(max(history.capacity_per_replica, seen), "measured", True)
+        return Capacity(max(history.capacity_per_replica, seen), MEASURED, True)
     if history.busy_per_replica is not None:
         return Capacity(max(history.busy_per_replica, seen), "processing time", True)
     if policy.expected_records_per_second is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, Capacity, capacity_of
+from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, MEASURED, Capacity, capacity_of
 from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
@@ -107,9 +107,9 @@ def promise_demand(
     poll = policy.poll_interval_seconds
     carries = s.sustained(levels, replicas)
     delay = history.delay_seconds or 0.0
-    # A backlog that is late already is drained within the promise, one that is not, slowly: a short drain makes
-    # oversized steps.
-    drain = float(promise) if delay > promise else 10.0 * promise
+    # A short drain makes oversized steps, and a step for what drains by itself costs one more rebalance. Only when
+    # messages are far too late, as after an outage, is the backlog to be gone within a promise.
+    drain = float(promise) if delay > 2 * promise else 10.0 * promise
     grown = max(0.0, s.backlog + start * (s.rate - carries))
     need = HEADROOM * s.rate + (grown + pause * s.rate) / drain
     unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
@@ -138,6 +138,9 @@ def promise_demand(
         lower = _paid_down(policy, history, replicas, levels, s, drain)
         if lower is not None:
             return Demand(lower, min(unbounded, lower), f"{numbers}: {lower} would have coped for long enough")
+        below = [count for count in levels.counts if count < replicas]
+        if below and s.capacity.source != MEASURED and _calm(history, s, now):
+            return Demand(below[-1], below[-1], f"{numbers}, not measured yet: trying one level less", learning=True)
     return Demand(replicas, unbounded, f"{numbers}: {replicas} carry {carries:.1f}/s")
 
 
@@ -197,17 +200,31 @@ def _learning_demand(
         up = max(levels.next_above(replicas), min(levels.at_least(worth), 2 * replicas))
         return Demand(up, up, f"{message}: the backlog grows", learning=True)
     below = [count for count in levels.counts if count < replicas]
-    if below and not grows:
-        calm = s.backlog < 1 and now - max(history.began_at or now, history.changed_at or 0.0) >= LONG_WINDOW_SECONDS
-        if calm or _paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60)):
-            return Demand(below[-1], below[-1], f"{message}: trying one level less", learning=True)
+    if (
+        below
+        and not grows
+        and (
+            _calm(history, s, now)
+            or _paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60))
+        )
+    ):
+        return Demand(below[-1], below[-1], f"{message}: trying one level less", learning=True)
     return Demand(replicas, replicas, message, learning=True)
 
 
+def _calm(history: History, s: Signals, now: float) -> bool:
+    """No backlog now, and no change of the count for five minutes."""
+    since = max(history.began_at or now, history.changed_at or 0.0)
+    return s.backlog < 1 and now - since >= LONG_WINDOW_SECONDS
+
+
 def _deadline_seconds(policy: Policy) -> float:
-    """How old a message may get before an up must have helped: the promise less a margin for polls and commits."""
+    """How old a message may get before an up must have helped: the promise less a margin for polls and commits.
+
+    A fifth of the promise, since start and pause are only as well known as the last few were alike.
+    """
     promise = policy.max_delay_seconds or 60
-    return promise - (0.4 * policy.poll_interval_seconds + 0.1 * promise)
+    return promise - (0.4 * policy.poll_interval_seconds + 0.2 * promise)
 
 
 def from_zero_demand(policy: Policy, history: History, group: GroupReading, levels: Levels) -> Demand:
