@@ -6,7 +6,7 @@ topic gets a record per second and every group commits each five seconds, as con
 scraped every 30 seconds. Then one SIGTERM.
 
 `poll_lateness_p95_s` is taken from outside: how much later than its place on the 15 s grid each resource was read in
-each scraped interval, over all resources. The grid is that of the earliest reading ever seen, so what every reading
+each scraped interval, over all resources. The grid is where most readings begin to be worked on, so what every reading
 takes is not in it, and what delays one of them is.
 """
 
@@ -18,6 +18,8 @@ import os
 import re
 import sys
 import time
+from bisect import bisect_left
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from tests.bench.common import (
 )
 from tests.bench.stream import JOINED, group_names
 
+from bed import audit
 from bed.controlplane import ControlPlane
 from bed.kafka import Counts, Kafka
 from bed.kubeapi import KubeApi
@@ -50,6 +53,7 @@ from bed.processes import Process, ProcessFailed
 NAMESPACE = "default"
 POLL_SECONDS = 15
 SCRAPE_SECONDS = 30
+LONGEST_SETTLING_SECONDS = 600
 # What only a reader of groups asks; the members and the producer of this benchmark have asked their share before.
 READING = ("OffsetFetch", "ListOffsets", "DescribeGroups", "ConsumerGroupDescribe", "Metadata", "FindCoordinator")
 
@@ -66,6 +70,7 @@ BARS = (
 )
 
 _POLLED = re.compile(r'^consumer_autoscaler_last_successful_poll_timestamp_seconds\{.*name="([^"]+)".*\} (\S+)$', re.M)
+_PATCHES = re.compile(r'^consumer_autoscaler_kube_requests_total\{[^}]*verb="patch"[^}]*\} (\S+)$', re.M)
 _TICK_LATE = re.compile(r"^consumer_autoscaler_poll_lateness_seconds (\S+)$", re.M)
 
 
@@ -96,6 +101,7 @@ class _Run:
         self._settle: float = options.settle
         self._names = group_names(self._resources)
         self._polls: dict[str, list[float]] = {name: [] for name in self._names}
+        self._patches = 0.0  # by the operator's own count, when last scraped
         self._traffic: Process
         self._ports = [int(address.rpartition(":")[2]) for address in kafka.bootstrap.split(",")]
 
@@ -148,7 +154,7 @@ class _Run:
         try:
             first_poll = await self._first_poll_of_all(operator, begin)
             say(f"all polled {first_poll:.2f} s after the start of the process; settling for {self._settle:.0f} s")
-            await self._scrape_until(operator, time.monotonic() + self._settle)
+            await self._settle_down(operator)
             figures = await self._window(operator)
             figures["seconds_to_first_poll_of_all"] = round(first_poll, 2)
             asked = time.monotonic()
@@ -171,13 +177,13 @@ class _Run:
         end = time.monotonic() + 120
         first: dict[str, float] = {}
         while len(first) < self._resources:
+            await asyncio.sleep(1.5)  # a scrape costs the operator as much as a reading: not while it is at its first
             await self._scrape(operator)
             for name, times in self._polls.items():
                 if times:
                     first.setdefault(name, times[0])
             if time.monotonic() > end:
                 raise TimeoutError(f"only {len(first)} of {self._resources} resources were read")
-            await asyncio.sleep(0.5)
         for times in self._polls.values():
             times.clear()  # the first readings are not on the grid
         return max(first.values()) - begin
@@ -190,6 +196,7 @@ class _Run:
             times = self._polls[name]
             if not times or times[-1] != float(at):
                 times.append(float(at))
+        self._patches = sum(float(count) for count in _PATCHES.findall(text))
         usage = Usage.of(operator.process.pid)
         late = _TICK_LATE.search(text)
         self._samples.add(
@@ -197,6 +204,7 @@ class _Run:
             rss_mib=round(usage.rss_mib, 1),
             cpu_seconds=usage.cpu_seconds,
             threads=usage.threads,
+            patches=self._patches,
             tick_lateness_s=float(late.group(1)) if late else None,
         )
 
@@ -212,6 +220,17 @@ class _Run:
             most_mib = max(most_mib, Usage.of(operator.process.pid).rss_mib)
             await asyncio.sleep(min(1.0, max(0.0, end - time.monotonic())))
         return most_mib
+
+    async def _settle_down(self, operator: Operator) -> None:
+        """For the time asked for, then until nearly nothing is written any more: a busy machine takes longer."""
+        await self._scrape_until(operator, time.monotonic() + self._settle)
+        end = time.monotonic() + LONGEST_SETTLING_SECONDS
+        while time.monotonic() < end:
+            before = self._patches
+            await self._scrape_until(operator, time.monotonic() + SCRAPE_SECONDS + 2)
+            if self._patches - before <= self._resources / 100:
+                return
+        say("not at rest: measuring nevertheless")
 
     async def _window(self, operator: Operator) -> dict[str, float]:
         say(f"measuring for {self._seconds:.0f} s")
@@ -246,21 +265,25 @@ class _Run:
             figures=figures,
             reads=reads,
             writes=writes,
+            writes_by_minute=Counter(
+                int((r.received_at - wall) // 60)
+                for r in requests
+                if r.resource != "leases" and r.verb in audit.WRITE_VERBS
+            ),
             kafka=asked,
             operator_connections=connections_to(pid, self._ports),
-            lateness_max_s=round(max(lateness), 3),
+            lateness_s={str(p): round(percentile(lateness, p), 3) for p in (50, 80, 90, 95, 99, 100)},
             lateness_samples=len(lateness),
             traffic=self._traffic.log_tail(int(6 * minutes)).splitlines(),
         )
         return figures
 
     def _lateness(self) -> list[float]:
-        """Of each reading seen, after its place on the grid that the earliest of all lies on."""
-        times = sorted(at for each in self._polls.values() for at in each)
-        origin = times[0]
-        offsets = [(at - origin + POLL_SECONDS / 2) % POLL_SECONDS - POLL_SECONDS / 2 for at in times]
-        earliest = min(offsets)
-        return [offset - earliest for offset in offsets]
+        """Of each reading seen, after its place on the grid: where the second with the most readings begins."""
+        phases = sorted(at % POLL_SECONDS for each in self._polls.values() for at in each)
+        around = [*phases, *(phase + POLL_SECONDS for phase in phases)]
+        begin = max(phases, key=lambda phase: bisect_left(around, phase + 1.0) - bisect_left(around, phase))
+        return [(phase - begin) % POLL_SECONDS for phase in phases]
 
 
 def _difference(before: Counts, after: Counts, name: str) -> int:
