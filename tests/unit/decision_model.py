@@ -44,7 +44,7 @@ class Group:
     done: float = 0.0
     committed: float = 0.0
     working: int = 1
-    ready_at: float | None = None
+    starting: list[tuple[float, int]] = field(default_factory=list)  # (ready at, pods), each up its own batch
     paused_until: float = 0.0
     arrivals: list[tuple[float, float]] = field(default_factory=list)  # (time, arrived)
     ages: list[tuple[float, float]] = field(default_factory=list)  # (records committed, age of the oldest)
@@ -94,16 +94,27 @@ class Group:
         return sum(1 for at, _, _ in self.writes if at >= since)
 
     def _scale(self, replicas: int) -> None:
-        up = replicas > self.replicas
+        """Pods of an up are ready together; a down takes those that are starting first, then whoever works."""
+        more = replicas - self.replicas
         self.replicas = replicas
-        self.ready_at = self.now + (self.start_seconds if up else 0.0)
+        if more > 0:
+            self.starting.append((self.now + self.start_seconds, more))
+            return
+        while more < 0 and self.starting:
+            ready_at, pods = self.starting.pop()
+            more += pods
+            if more > 0:
+                self.starting.append((ready_at, more))
+        if more < 0:
+            self.working += more
+            self.paused_until = self.now + self.pause_seconds
 
     def _tick(self) -> None:
         self.now += TICK_SECONDS
         self.arrived += self.load(self.now) * TICK_SECONDS
         self.arrivals.append((self.now, self.arrived))
-        if self.ready_at is not None and self.now >= self.ready_at:
-            self.ready_at, self.working = None, self.replicas
+        while self.starting and self.now >= self.starting[0][0]:
+            self.working += self.starting.pop(0)[1]
             self.paused_until = self.now + self.pause_seconds
         if self.now >= self.paused_until and self.working:
             worth = self.partitions / math.ceil(self.partitions / min(self.working, self.partitions))
@@ -117,7 +128,6 @@ class Group:
 
     def _observation(self) -> Observation:
         pausing = self.now < self.paused_until
-        ready = self.replicas if self.ready_at is None else min(self.working, self.replicas)
         state = GroupState.PREPARING_REBALANCE if pausing else GroupState.STABLE
         group = GroupReading(
             at=self.now,
@@ -133,7 +143,7 @@ class Group:
             ),
             partition_ceiling=self.partitions,
         )  # fmt: skip
-        return Observation(at=self.now, group=group, scale=Scale(replicas=self.replicas, ready=ready))
+        return Observation(at=self.now, group=group, scale=Scale(replicas=self.replicas, ready=self.working))
 
     def _of(self, total: float, partition: int) -> int:
         return (int(total) + self.partitions - 1 - partition) // self.partitions

@@ -8,6 +8,7 @@ from consumer_autoscaler.decision import capacity, demand
 from consumer_autoscaler.decision.history import (
     DENSE_SECONDS,
     KEEP_SECONDS,
+    LONG_WINDOW_SECONDS,
     SPARSE_SECONDS,
     History,
     LevelMemory,
@@ -24,8 +25,6 @@ LONGEST_DURATION_SECONDS = 900.0  # a start that took longer was no start: image
 def advance(policy: Policy, history: History, observation: Observation, now: float) -> History:
     """The history that `decide` is to look back on, this observation included."""
     scale = observation.scale if isinstance(observation.scale, Scale) else None
-    if history.began_at is None:
-        history = replace(history, began_at=now, active_at=now)
     if scale is not None:
         history = _follow_replicas(history, scale, now)
     if isinstance(observation.processing, ProcessingTime) and observation.processing.seconds_per_record > 0:
@@ -35,26 +34,37 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     group = observation.group
     if not isinstance(group, GroupReading):
         # The stretch of saturation is broken and virtual queues rest: nobody knows what happened meanwhile.
-        return replace(history, saturation=None)
+        return replace(history, saturation=None, settled_since=None)
 
+    if history.began_at is None:
+        history = replace(history, began_at=now, active_at=now)
+    elif history.seen_at is not None and now - history.seen_at > _longest_gap_seconds(policy):
+        history = replace(history, began_at=now)  # what was seen before the outage says nothing about now
     history = _follow_offsets(history, group)
     settled = _settled(group, scale)
     history = _learn_durations(history, group, scale, now, settled=settled)
     ceiling = group.partition_ceiling or history.ceiling
     levels = levels_for(policy, ceiling)
     previous_at = history.seen_at
-    history = replace(history, ceiling=ceiling, seen_at=group.at)
+    history = replace(
+        history, ceiling=ceiling, seen_at=group.at, settled_since=_settled_since(history, now, settled=settled)
+    )
     history = capacity.learn(policy, history, group, scale, levels, settled=settled)
     if policy.max_delay_seconds is not None and scale is not None:
         history = _follow_levels(policy, history, levels, scale, previous_at)
     if policy.lag_per_replica is not None:
         window = policy.scale_down_cooldown_seconds
-        count = demand.lag_per_replica_count(policy, group)
+        count = min(demand.lag_per_replica_count(policy, group), policy.max_replicas)  # bounds the memory, too
         kept = tuple((t, n) for t, n in history.wanted if n > count and t > now - window)
         history = replace(history, wanted=(*kept, (now, count)))
     if demand.active(policy, history, group):
         history = replace(history, active_at=now)
-    return replace(history, behind=_behind(policy, history))
+    behind = _behind(policy, history)
+    return history if behind == history.behind else replace(history, behind=behind)
+
+
+def _longest_gap_seconds(policy: Policy) -> float:
+    return max(LONG_WINDOW_SECONDS, 3.0 * policy.poll_interval_seconds)
 
 
 def after_scaling(history: History, replicas: int, now: float) -> History:
@@ -71,6 +81,7 @@ def after_scaling(history: History, replicas: int, now: float) -> History:
         raised_again=again,
         ready_at=None,
         unsettled_since=now,
+        settled_since=None,
         saturation=None,
     )
 
@@ -120,6 +131,7 @@ def _follow_replicas(history: History, scale: Scale, now: float) -> History:
         raised_at=now if up else None,
         raised_again=False,
         ready_at=None,
+        settled_since=None,
         saturation=None,
     )
 
@@ -166,7 +178,9 @@ def _thinned(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
 def _learn_durations(
     history: History, group: GroupReading, scale: Scale | None, now: float, *, settled: bool
 ) -> History:
-    """Start: from the write of an up until all pods are ready. Rebalance: from there until the group is stable."""
+    """Start: from the write of an up until all pods are ready. Rebalance: from there, or from when it was first seen,
+    until the group is stable. Pods that are missing for another reason are no rebalance, however long they are.
+    """
     if scale is None:
         return history
     if history.raised_to is not None and history.ready_at is None and scale.ready >= history.raised_to:
@@ -176,19 +190,27 @@ def _learn_durations(
                 history,
                 start_seconds_seen=(*history.start_seconds_seen, took)[-REMEMBERED_DURATIONS:],
             )
-        history = replace(history, ready_at=now)
+        history = replace(history, ready_at=now, rebalancing_since=now)
+    if group.state.rebalancing:
+        if history.rebalancing_since is None:
+            history = replace(history, rebalancing_since=now)
+    elif history.rebalancing_since is not None:
+        took = now - history.rebalancing_since
+        seen = history.rebalance_seconds_seen
+        if 0 < took <= LONGEST_DURATION_SECONDS:
+            seen = (*seen, took)[-REMEMBERED_DURATIONS:]
+        history = replace(history, rebalancing_since=None, rebalance_seconds_seen=seen)
     if not settled:
         return history if history.unsettled_since is not None else replace(history, unsettled_since=now)
     if history.unsettled_since is None:
         return history
-    began = history.ready_at if history.raised_to is not None else history.unsettled_since
-    took = now - (began if began is not None else now)
-    if 0 < took <= LONGEST_DURATION_SECONDS:
-        history = replace(
-            history,
-            rebalance_seconds_seen=(*history.rebalance_seconds_seen, took)[-REMEMBERED_DURATIONS:],
-        )
     return replace(history, unsettled_since=None, raised_to=None, raised_at=None, ready_at=None, raised_again=False)
+
+
+def _settled_since(history: History, now: float, *, settled: bool) -> float | None:
+    if not settled:
+        return None
+    return now if history.settled_since is None else history.settled_since
 
 
 def _follow_levels(
@@ -203,6 +225,7 @@ def _follow_levels(
     if previous_at is None or rate is None or what.per_replica <= 0 or policy.max_delay_seconds is None:
         return history
     elapsed = history.samples[-1].at - previous_at
+    credited = min(elapsed, 2.0 * policy.poll_interval_seconds)  # during an outage nobody saw it cope
     promise = policy.max_delay_seconds
     old = {memory.replicas: memory for memory in history.levels}
     target = max(scale.replicas, history.raised_to or 0)
@@ -213,8 +236,8 @@ def _follow_levels(
         queue = memory.queue_messages + elapsed * (rate - demand.HEADROOM * sustained)
         queue = min(max(0.0, queue), 0.7 * promise * sustained)
         if count < target and queue <= 0.2 * promise * sustained:
-            wasted = memory.wasted_replica_seconds + elapsed * (target - count)
-            moved.append(LevelMemory(count, queue, wasted, memory.coped_seconds + elapsed))
+            wasted = memory.wasted_replica_seconds + credited * (target - count)
+            moved.append(LevelMemory(count, queue, wasted, memory.coped_seconds + credited))
         else:
             moved.append(LevelMemory(count, queue))
     return replace(history, levels=tuple(moved))

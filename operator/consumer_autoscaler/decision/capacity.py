@@ -56,17 +56,17 @@ def learn(
 ) -> History:
     """The history with what this reading teaches about capacity. Call after its sample has been appended."""
     if not settled or scale is None or scale.replicas == 0:
-        return replace(history, saturation=None)
+        return _unsaturated(history)
     worth = levels.worth(scale.replicas)
     now = history.samples[-1]
     changed = history.changed_at
     if worth <= 0 or (changed is not None and now.at - changed < policy.poll_interval_seconds):
-        return replace(history, saturation=None)
+        return _unsaturated(history)
 
-    history = _raise_lower_bound(history, worth)
+    history = _raise_lower_bound(policy, history, worth)
     rate = history.consumption_rate(2 * policy.poll_interval_seconds) or 0.0
     if not _saturated(policy, group, rate):
-        return replace(history, saturation=None)
+        return _unsaturated(history)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
         begun = Saturation(now.at, now.consumed, scale.replicas, history.capacity_per_replica)
@@ -93,6 +93,10 @@ def learn(
     return history
 
 
+def _unsaturated(history: History) -> History:
+    return history if history.saturation is None else replace(history, saturation=None)
+
+
 def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) -> bool:
     """Every consumer has work waiting: nearly all partitions lag by a fair share of a backlog that counts."""
     floor = SATURATED_BACKLOG_SECONDS
@@ -107,11 +111,17 @@ def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) 
     return lagging >= 0.8 * count
 
 
-def _raise_lower_bound(history: History, worth: float) -> History:
-    """What the group was seen to consume over a full minute is the least it can do, until a measurement says less."""
-    first, last = history.samples[0], history.samples[-1]
-    settled_for = last.at - (history.changed_at if history.changed_at is not None else first.at)
-    if settled_for < 60 or last.at - first.at < 60:
+def _raise_lower_bound(policy: Policy, history: History, worth: float) -> History:
+    """What a settled group was seen to consume over a minute is the least it can do, until a measurement says less.
+
+    The lesser half of the minute counts: offsets that were reset look like a moment of immense work.
+    """
+    window = max(60.0, 2.0 * policy.poll_interval_seconds)
+    last, since = history.samples[-1], history.settled_since
+    if since is None or last.at - since < window:
         return history
-    seen = (history.consumption_rate(60) or 0.0) / worth
-    return replace(history, seen_per_replica=max(seen, history.seen_per_replica))
+    whole, half = history.consumption_rate(window), history.consumption_rate(window / 2)
+    if whole is None or half is None:
+        return history
+    seen = min(half, 2 * whole - half) / worth
+    return replace(history, seen_per_replica=seen) if seen > history.seen_per_replica else history

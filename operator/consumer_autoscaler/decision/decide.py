@@ -18,7 +18,7 @@ from consumer_autoscaler.decision.demand import (
 )
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels, levels_for
-from consumer_autoscaler.decision.limits import LIMITS, Proposal, Situation
+from consumer_autoscaler.decision.limits import LIMITS, Proposal, Situation, unsettled_too_long
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
 from consumer_autoscaler.decision.values import (
     Condition,
@@ -42,27 +42,29 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
         return _decision(policy, observation, history, now, None, DecisionReason.HOLD_SCALE_UNKNOWN, scale.message)
 
     current = scale.replicas
+    lag_known = isinstance(group, GroupReading) and all(p.lag_messages is not None for p in group.partitions)
     bounded = min(max(current, policy.min_replicas), max(policy.max_replicas, policy.min_replicas))
     if bounded != current:  # an edited minimum or maximum counts at once, whatever else is known
         limit = LimitReason.MIN_REPLICAS if bounded > current else LimitReason.MAX_REPLICAS
         proposal = Proposal(current, (Step("Present", current, "replicas of the target"),)).to(
             bounded, limit, f"between {policy.min_replicas} and {policy.max_replicas} by the spec"
         )
-        if current > 0 or isinstance(group, Unavailable):
+        if current > 0 or not lag_known:
             return _decision(
                 policy, observation, history, now, bounded, DecisionReason.BOUNDS_ENFORCED,
                 f"{current} is outside of minReplicas and maxReplicas", proposal,
             )  # fmt: skip
     if isinstance(group, Unavailable):
         return _decision(policy, observation, history, now, current, DecisionReason.HOLD_LAG_UNKNOWN, group.message)
-    if any(p.lag_messages is None for p in group.partitions):
+    if not lag_known:
         return _decision(
             policy, observation, history, now, current, DecisionReason.HOLD_LAG_UNKNOWN,
             "a partition was never committed and `offsetReset` is None",
         )  # fmt: skip
 
     levels = levels_for(policy, group.partition_ceiling or history.ceiling)
-    demand = _demand(policy, history, group, levels, current, now, starting=scale.ready < scale.replicas)
+    starting = scale.ready < scale.replicas and not unsettled_too_long(history, now)
+    demand = _demand(policy, history, group, levels, current, now, starting=starting)
     proposal = Proposal(demand.replicas, (Step("Demand", demand.replicas, demand.message),))
     if demand.learning and demand.replicas != current:
         proposal = proposal.to(demand.replicas, LimitReason.LEARNING_CAPACITY, "at most a doubling up, one level down")

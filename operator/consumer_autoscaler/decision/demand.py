@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, MEASURED, Capacity, capacity_of
+from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, MEASURED, SATURATED_SECONDS, Capacity, capacity_of
 from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
@@ -101,7 +101,7 @@ def promise_demand(
     if s is None:
         return Demand(replicas, replicas, "watching: a rate needs two readings")
     if not s.capacity.known:
-        return _learning_demand(policy, history, group, replicas, levels, s, now)
+        return _learning_demand(policy, history, group, replicas, levels, s, now, starting=starting)
 
     start, pause = history.start_seconds, history.rebalance_seconds
     poll = policy.poll_interval_seconds
@@ -176,7 +176,15 @@ def _paid_down(policy: Policy, history: History, replicas: int, levels: Levels, 
 
 
 def _learning_demand(
-    policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels, s: Signals, now: float
+    policy: Policy,
+    history: History,
+    group: GroupReading,
+    replicas: int,
+    levels: Levels,
+    s: Signals,
+    now: float,
+    *,
+    starting: bool,
 ) -> Demand:
     """Nothing is known but what was consumed so far.
 
@@ -196,6 +204,12 @@ def _learning_demand(
         oldest = _delay_if_an_up_waited_a_poll(history, s, consumed, until_start, history.rebalance_seconds, now)
         if max(oldest, history.delay_seconds or 0.0) <= _deadline_seconds(policy):
             return Demand(replicas, replicas, f"{message}: there is time to measure it", learning=True)
+        if starting:
+            return Demand(replicas, replicas, f"{message}: pods are starting", learning=True)
+        stretch = history.saturation
+        if stretch is not None and s.backlog > 0 and now - stretch.since < SATURATED_SECONDS:
+            # The next poll measures it. A doubling now would disturb that, and be a second step later on.
+            return Demand(replicas, replicas, f"{message}: it is being measured", learning=True)
         worth = levels.worth(replicas) * min(2.0, s.rate / consumed if consumed > 0 else 2.0)
         up = max(levels.next_above(replicas), min(levels.at_least(worth), 2 * replicas))
         return Demand(up, up, f"{message}: the backlog grows", learning=True)

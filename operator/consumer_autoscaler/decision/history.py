@@ -74,6 +74,8 @@ class History:
     raised_again: bool = False
     ready_at: float | None = None  # when the pods of the last up were ready
     unsettled_since: float | None = None  # first reading without a stable group and all pods ready
+    settled_since: float | None = None  # first reading with both, after one without or after a change of the count
+    rebalancing_since: float | None = None  # first reading of a rebalance that is not over
     start_seconds_seen: tuple[float, ...] = ()  # the last few, newest last
     rebalance_seconds_seen: tuple[float, ...] = ()
 

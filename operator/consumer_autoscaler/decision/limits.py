@@ -182,8 +182,10 @@ def rebalancing(p: Proposal, s: Situation) -> Proposal:
         return p
     if p.replicas == 0 and not s.group.state.rebalancing:
         return p  # nobody is in the group: nothing can be disturbed
-    if p.replicas > s.current and s.group.members > 0 and _unsettled_too_long(s):
+    if p.replicas > s.current and s.group.members > 0 and unsettled_too_long(s.history, s.now):
         return p
+    if _may_raise(p, s) and not s.group.state.rebalancing:
+        return p  # the pods of an up from nothing have not joined yet: there is nobody to be disturbed
     what = f"group is {s.group.state}" if s.group.members else "no consumer is in the group"
     return p.to(s.current, LimitReason.REBALANCING, what, DecisionReason.HOLD_REBALANCING)
 
@@ -195,8 +197,7 @@ def pods_starting(p: Proposal, s: Situation) -> Proposal:
         return p
     if scale.ready >= scale.replicas and not scale.rolling:
         return p
-    raising = p.replicas > s.current and s.history.raised_to is not None and not s.history.raised_again
-    if raising or (p.replicas > s.current and _unsettled_too_long(s)):
+    if _may_raise(p, s) or (p.replicas > s.current and unsettled_too_long(s.history, s.now)):
         return p
     what = "a rollout is under way" if scale.rolling else f"{scale.ready} of {scale.replicas} pods are ready"
     return p.to(s.current, LimitReason.PODS_STARTING, what, DecisionReason.HOLD_PODS_STARTING)
@@ -214,9 +215,15 @@ def processing_time_known(p: Proposal, s: Situation) -> Proposal:
     return p
 
 
-def _unsettled_too_long(s: Situation) -> bool:
-    since = s.history.unsettled_since
-    return since is not None and s.now - since > 2 * (s.history.start_seconds + s.history.rebalance_seconds)
+def _may_raise(p: Proposal, s: Situation) -> bool:
+    """An up whose pods are not there yet may be raised, once."""
+    return p.replicas > s.current and s.history.raised_to is not None and not s.history.raised_again
+
+
+def unsettled_too_long(history: History, now: float) -> bool:
+    """Pods or group have not come to rest for twice as long as an up takes: something is broken, not on its way."""
+    since = history.unsettled_since
+    return since is not None and now - since > 2 * (history.start_seconds + history.rebalance_seconds)
 
 
 def _highest(s: Situation) -> int:

@@ -32,7 +32,9 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     if track is None or end < track.end_offset:  # new, or the topic was made anew: its past means nothing
         return Track(reading.topic, reading.partition, reading.committed_offset, end, (at,), (end,))
     times, ends = track.times, track.ends
-    if ends[-1] == end:  # nothing arrived: the next message arrives after now, so the later time is the better point
+    if len(ends) > 1 and ends[-1] == ends[-2] == end:
+        # Nothing arrived once more: the next message arrives after now, so the later time is the better last point.
+        # The first time at which this end was seen stays: what waits below it arrived before that.
         times = (*times[:-1], at)
     else:
         times, ends = (*times, at), (*ends, end)
