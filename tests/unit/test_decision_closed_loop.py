@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -51,6 +53,77 @@ def test_ten_times_the_load_and_back_with_unknown_capacity(
     assert group.late_share(60) == 0
     assert max(to for _, _, to in group.writes) <= 20
     assert group.replicas <= 2
+
+
+@pytest.mark.parametrize("prior", [None, 75.0])
+@pytest.mark.parametrize("per_replica", [60.0, 75.0, 100.0])
+@pytest.mark.parametrize(("poll", "start", "pause", "commit"), [(5, 3.0, 2.0, 1.0), (5, 15.0, 10.0, 5.0)])
+def test_ten_times_the_load_with_slow_and_fast_replicas(
+    poll: int, start: float, pause: float, commit: float, per_replica: float, prior: float | None
+) -> None:
+    """60/s to 600/s within a minute, 90 s there, back in 30 s; declared wrongly or not at all."""
+
+    def load(t: float) -> float:
+        t -= 60
+        return 60.0 if t < 0 else 60 + 540 * min(1.0, t / 60) if t < 150 else max(60.0, 600 - 540 * (t - 150) / 30)
+
+    group = Group(
+        promise(poll_interval_seconds=poll, expected_records_per_second=prior),
+        load,
+        per_replica=per_replica,
+        start_seconds=start,
+        pause_seconds=pause,
+        commit_seconds=commit,
+    ).run(240)
+    assert group.late_share(60) == 0
+    assert max(to for _, _, to in group.writes) <= 20
+    downs_before = [at for at, before, after in group.writes if after < before]
+    group.run(180)
+    assert not [at for at in downs_before if at < 300]
+    assert group.replicas <= 2
+    assert group.late_share(60) == 0
+
+
+SHAPES: dict[str, tuple[Callable[[float], float], int]] = {  # the load, and the most scalings in an hour
+    "step": (lambda t: 60.0 if t < 300 else 600.0, 6),
+    "ramp": (lambda t: 60 + max(0.0, min(540.0, 1.8 * (t - 300))), 5),
+    "sine": (lambda t: 350 + 300 * math.sin(math.tau * t / 1800), 20),
+    "fast sine": (lambda t: 350 + 300 * math.sin(math.tau * t / 300), 10),
+    "on and off": (lambda t: 600.0 if t % 600 > 300 else 60.0, 25),
+    "spike": (lambda t: 900.0 if 600 <= t < 620 else 100.0, 8),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("poll", "start", "pause", "commit"), [(5, 3.0, 2.0, 1.0), (15, 15.0, 10.0, 5.0)])
+def test_no_message_is_late_whatever_shape_the_load_has(
+    poll: int, start: float, pause: float, commit: float, shape: str
+) -> None:
+    """With a declared capacity, and without flapping."""
+    load, most = SHAPES[shape]
+    group = Group(
+        promise(poll_interval_seconds=poll, expected_records_per_second=100.0),
+        load,
+        start_seconds=start,
+        pause_seconds=pause,
+        commit_seconds=commit,
+    ).run(3600)
+    assert group.late_share(60) == 0
+    assert len(group.writes) <= most
+
+
+@pytest.mark.parametrize(("start", "pause"), [(3.0, 2.0), (15.0, 10.0)])
+def test_a_sudden_load_on_unknown_capacity_is_measured_and_then_met_in_one_step(start: float, pause: float) -> None:
+    """No doubling by doubling: each step would stop everybody, and the second one would come too late."""
+    group = Group(
+        promise(poll_interval_seconds=15),
+        lambda t: 60.0 if t < 300 else 600.0,
+        start_seconds=start,
+        pause_seconds=pause,
+        commit_seconds=5.0,
+    ).run(480)
+    assert [(before, after) for _, before, after in group.writes] == [(1, 10)]
+    assert group.late_share(60) == 0
 
 
 @pytest.mark.parametrize("believed", [50.0, 150.0])

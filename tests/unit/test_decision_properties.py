@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer_autoscaler.decision.advance import advance, after_scaling
+from consumer_autoscaler.decision.advance import advance, after_scaling, resumed
 from consumer_autoscaler.decision.bundle import Bundle, dump, load
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
@@ -61,10 +61,12 @@ polls = st.tuples(
 runs = st.tuples(policies(), st.integers(1, 12), st.integers(0, 30), st.lists(polls, min_size=1, max_size=40))
 
 
-def play(run: tuple[Policy, int, int, list[tuple[int, int, GroupState, str, int]]]):  # type: ignore[no-untyped-def]
+def play(  # type: ignore[no-untyped-def]
+    run: tuple[Policy, int, int, list[tuple[int, int, GroupState, str, int]]], history: History | None = None
+):
     """Yields (policy, history before, observation, history, decision, now) for each poll, writes being accepted."""
     policy, partitions, replicas, steps = run
-    history, now, ends, done = History(), 1_000_000.0, 0, 0
+    history, now, ends, done = history or History(), 1_000_000.0, 0, 0
     for arrived, processed, state, wrong, unready in steps:
         now += POLL
         ends += arrived
@@ -183,6 +185,68 @@ def test_more_lag_never_asks_for_fewer_by_lag_per_replica(
     assert wanted[0] is not None
     assert wanted[1] is not None
     assert wanted[0] <= wanted[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 400), st.integers(1, 20), st.integers(0, 20_000), st.integers(0, 20_000), st.floats(1, 300))
+def test_more_lag_never_means_fewer_on_the_way_up_to_keep_a_promise(
+    rate: int, replicas: int, lag: int, more: int, per_replica: float
+) -> None:
+    """The same arrivals and the same capacity, the commits further behind."""
+    policy = Policy(
+        min_replicas=1, max_replicas=20, max_delay_seconds=60, poll_interval_seconds=5,
+        expected_records_per_second=per_replica,
+    )  # fmt: skip
+    wanted = []
+    for behind in (lag, lag + more):
+        history, now = History(), 1000.0
+        for poll in range(15):  # the commits rest: nothing is learned, the lag is what differs
+            now += POLL
+            end = 1_000_000 + 5 * rate * poll
+            partitions = tuple(PartitionReading("t", p, 0, 0, end, behind + 5 * rate * poll) for p in range(5))
+            group = GroupReading(
+                at=now, state=GroupState.STABLE, members=replicas, partitions=partitions, partition_ceiling=5
+            )
+            observation = Observation(at=now, group=group, scale=Scale(replicas=replicas, ready=replicas))
+            history = advance(policy, history, observation, now)
+        desired = decide(policy, observation, history, now).desired
+        assert desired is not None
+        wanted.append(max(desired, replicas))
+    assert wanted[0] <= wanted[1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(runs, st.integers(0, 39), st.integers(0, 400))
+def test_after_a_restart_nothing_goes_down_for_five_minutes(run, restart_at: int, ago: int) -> None:  # type: ignore[no-untyped-def]
+    """Whatever is seen first, and whatever the status knew; except by the bounds, and to zero by idleSeconds."""
+    policy, partitions, replicas, steps = run
+    status = resumed(capacity_per_replica=50.0, start_seconds=5.0, rebalance_seconds=None, changed_at=1_000_000.0 - ago)
+    first_at = None
+    for _, _, observation, _, decision, now in play(
+        (policy, partitions, replicas, steps[restart_at:] or steps), status
+    ):
+        if first_at is None and isinstance(observation.group, GroupReading):
+            first_at = now
+        if not isinstance(observation.scale, Scale) or decision.reason is DecisionReason.BOUNDS_ENFORCED:
+            continue
+        assert decision.desired is not None
+        if decision.desired < observation.scale.replicas:
+            assert first_at is not None
+            need = min(300, policy.idle_seconds) if decision.desired == 0 else 300
+            assert now - first_at >= need
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs)
+def test_nothing_goes_down_while_the_group_or_its_pods_are_not_at_rest(run) -> None:  # type: ignore[no-untyped-def]
+    """Except by the bounds, and to zero, where nobody is left to be disturbed."""
+    for _, _, observation, _, decision, _ in play(run):
+        scale, group = observation.scale, observation.group
+        if not isinstance(scale, Scale) or not isinstance(group, GroupReading) or not decision.desired:
+            continue
+        if decision.desired < scale.replicas and decision.reason is not DecisionReason.BOUNDS_ENFORCED:
+            assert not group.state.rebalancing
+            assert scale.ready >= scale.replicas
 
 
 @settings(max_examples=100, deadline=None)
