@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -40,6 +41,17 @@ def test_constant_load_is_carried_without_a_scaling(
     levels = levels_for(group.policy, 20)
     need = levels.at_least(rate / 100)
     assert sum(1 for count in levels.counts if need < count <= group.replicas) <= 2
+
+
+@pytest.mark.parametrize("rate", [505.0, 670.0])
+def test_noise_around_a_level_makes_no_scalings(rate: float) -> None:
+    """A load just above what a level sustains, as uneven as chance makes it: not down whenever a minute is quieter."""
+    dice = random.Random(20)
+    group = Group(
+        promise(poll_interval_seconds=15), lambda _: max(0.0, dice.gauss(rate, 2 * rate**0.5)), pause_seconds=5.0
+    ).run(10_800)
+    assert group.changes(since=1800) == 0
+    assert group.late_share(60) == 0
 
 
 @pytest.mark.parametrize(("poll", "start", "pause", "commit"), PARTS)

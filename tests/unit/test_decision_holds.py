@@ -50,6 +50,18 @@ def test_an_up_from_zero_is_raised_while_nobody_has_joined() -> None:
     assert second.desired == 10
 
 
+def test_unknown_capacity_is_no_reason_to_raise_an_up() -> None:
+    """Nothing is known yet, and the pods of the last doubling are starting: wait for what they can do."""
+    history = History(began_at=0.0, active_at=1000.0, replicas=1)
+    history = after_scaling(history, 2, 1000.0)
+    for poll in range(1, 12):  # longer than start and pause are reckoned with, not yet twice as long
+        now = 1000.0 + 5 * poll
+        group = reading([2000 * poll] * 20, at=now, members=1)
+        observation = Observation(at=now, group=group, scale=Scale(replicas=2, ready=1))
+        history = advance(promise(), history, observation, now)
+        assert decide(promise(), observation, history, now).desired == 2
+
+
 def test_pods_that_never_come_do_not_block_the_ups_to_come() -> None:
     """One pod of the first four crash-loops for ever: the load grows three times, and each time the group does."""
 

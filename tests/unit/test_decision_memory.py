@@ -86,6 +86,19 @@ def test_start_and_pause_of_an_up_are_learned_apart() -> None:
     assert watch.history.rebalance_seconds == 10
 
 
+def test_the_slowest_of_the_last_three_starts_is_reckoned_with() -> None:
+    """A start that is believed too short breaks the promise: one fast start does not undo a slow one, three do."""
+    watch = Watch()
+    found = []
+    for polls_to_start in (6, 1, 1, 1):
+        watch.poll(10, 10, times=3)
+        watch.scale(watch.replicas + 1)
+        watch.poll(10, 10, ready=watch.replicas - 1, times=polls_to_start - 1)
+        watch.poll(10, 10, times=2)
+        found.append(watch.history.start_seconds)
+    assert found == [30, 30, 30, 5]
+
+
 def test_pods_that_are_missing_are_no_rebalance() -> None:
     """A node is lost for ten minutes: the pause that a scaling costs has not become ten minutes."""
     watch = Watch()
@@ -110,6 +123,18 @@ def test_the_first_good_reading_begins_the_five_minutes_before_a_down(by_lag: bo
         seconds += 5
         assert seconds < 1200
     assert seconds >= 300
+
+
+def test_lag_per_replica_goes_down_to_the_highest_count_wanted_within_the_cooldown() -> None:
+    """The last scaling was long ago, but five were wanted just now: a moment without lag lowers nothing."""
+    watch = Watch(promise(max_delay_seconds=None, lag_per_replica=10, scale_down_cooldown_seconds=60))
+    watch.poll(5, 0)
+    watch.poll(5, 5, times=120)
+    watch.done = watch.end
+    decision = watch.poll(0, 0)
+    assert decision.desired == 5
+    assert decision.reason is DecisionReason.HOLD_COOLDOWN
+    assert watch.poll(0, 0, times=12).desired == 1
 
 
 def test_a_long_outage_begins_them_anew() -> None:
