@@ -217,7 +217,9 @@ def processing_time_known(p: Proposal, s: Situation) -> Proposal:
 
 def _may_raise(p: Proposal, s: Situation) -> bool:
     """An up whose pods are not there yet may be raised, once."""
-    return p.replicas > s.current and s.history.raised_to is not None and not s.history.raised_again
+    history = s.history
+    starting = history.raised_to is not None and history.ready_at is None
+    return p.replicas > s.current and starting and not history.raised_again
 
 
 def unsettled_too_long(history: History, now: float) -> bool:
