@@ -7,6 +7,7 @@ no rate and no fetch (the idea of kafka-lag-exporter's lookup table).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from consumer_autoscaler.decision.values import PartitionReading
@@ -39,10 +40,9 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     else:
         times, ends = (*times, at), (*ends, end)
     position = position_of(reading)
-    first = 0
-    while first + 1 < len(ends) and ends[first + 1] <= position:
-        first += 1
-    times, ends = times[first:], ends[first:]
+    first = bisect_right(ends, position) - 1  # the last point that the first unprocessed message came after
+    if first > 0:
+        times, ends = times[first:], ends[first:]
     if len(ends) > MAX_POINTS:  # thin out the older half, keep its first point
         half = MAX_POINTS // 2
         times = (*times[:half:2], *times[half:])
@@ -67,12 +67,12 @@ def waited_seconds(track: Track, reading: PartitionReading, now: float) -> float
     if position >= reading.end_offset:
         return 0.0
     times, ends = track.times, track.ends
-    for i in range(len(ends) - 1, -1, -1):
-        if ends[i] <= position:
-            if i + 1 == len(ends):
-                return 0.0  # arrived after the last point: younger than this reading
-            share = (position - ends[i]) / (ends[i + 1] - ends[i])
-            return max(0.0, now - (times[i] + share * (times[i + 1] - times[i])))
+    i = bisect_right(ends, position) - 1
+    if i >= 0:
+        if i + 1 == len(ends):
+            return 0.0  # arrived after the last point: younger than this reading
+        share = (position - ends[i]) / (ends[i + 1] - ends[i])
+        return max(0.0, now - (times[i] + share * (times[i + 1] - times[i])))
     span, grown = times[-1] - times[0], ends[-1] - ends[0]
     older = (ends[0] - position) * span / grown if grown > 0 else 0.0
     return max(0.0, now - times[0] + older)
