@@ -38,6 +38,7 @@ class Signals:
     rate_now: float  # over one poll
     rate_minute: float
     rate_long: float
+    rising: float  # how much it grows from poll to poll, seen twice in a row, so a jump is not taken for a ramp
     backlog: float  # messages, without those that are only not committed yet
     capacity: Capacity
 
@@ -74,11 +75,14 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
     two = history.arrival_rate(2 * poll) or now
     minute = history.arrival_rate(max(SHORT_WINDOW_SECONDS, 4 * poll)) or now
     long = history.arrival_rate(max(LONG_WINDOW_SECONDS, 20 * poll)) or now
+    three = history.arrival_rate(3 * poll) or two
+    before = 2 * two - now  # the rate of the poll before this one
+    rising = max(0.0, min(now - before, before - (3 * three - 2 * two)))
     rate = max(now, (now + two) / 2) if now < two < minute else max(now, minute)
     capacity = capacity_of(policy, history)
     pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
     backlog = max(0.0, group.lag_messages - COMMIT_SECONDS * pace)
-    return Signals(rate, now, minute, long, backlog, capacity)
+    return Signals(rate, now, minute, long, rising, backlog, capacity)
 
 
 def promise_demand(
@@ -111,7 +115,7 @@ def promise_demand(
     # messages are far too late, as after an outage, is the backlog to be gone within a promise.
     drain = float(promise) if delay > 2 * promise else 10.0 * promise
     grown = max(0.0, s.backlog + start * (s.rate - carries))
-    need = HEADROOM * s.rate + (grown + pause * s.rate) / drain
+    need = HEADROOM * (s.rate + s.rising) + (grown + pause * s.rate) / drain
     unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
     numbers = (
         f"{s.rate:.1f}/s arriving, {s.backlog:.0f} waiting, {s.capacity.per_replica:.1f}/s per replica"
@@ -126,6 +130,8 @@ def promise_demand(
         return Demand(replicas, unbounded, f"{numbers}: pods are starting")
 
     oldest = _delay_if_an_up_waited_a_poll(history, s, carries, start + poll, pause, now)
+    if s.rate > carries:
+        oldest += _out_of_turn_seconds(s, levels, up, carries, start + poll, pause)
     deadline = _deadline_seconds(policy)
     overloaded = 1.05 * s.rate > carries or s.backlog > (carries - s.rate) * drain
     top = s.sustained(levels, levels.counts[-1])
@@ -150,6 +156,22 @@ def _delay_if_an_up_waited_a_poll(
     """The oldest message's wait when an up that is begun one poll from now has started and rebalanced."""
     done = history.samples[-1].arrived - s.backlog + until_start * carries
     return now + until_start + pause - history.arrival_time(done, 1.05 * s.rate)
+
+
+def _out_of_turn_seconds(
+    s: Signals, levels: Levels, target: int, carries: float, until_start: float, pause: float
+) -> float:
+    """How much longer than in turn the oldest message may wait once `target` replicas drain the backlog.
+
+    A Kafka consumer hands out what it fetched of one partition before it turns to the next, and one fetch may bring
+    all that waits there. The last of its n partitions is served when the others' part of the backlog is done.
+    """
+    sustained = s.sustained(levels, target)
+    if levels.ceiling <= 0 or sustained <= 0:
+        return 0.0
+    each = math.ceil(levels.ceiling / (target * levels.consumers_per_pod))
+    backlog = max(0.0, s.backlog + until_start * (s.rate - carries)) + pause * s.rate
+    return (1 - 1 / each) * backlog / sustained
 
 
 def _paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s: Signals, drain: float) -> int | None:
