@@ -34,7 +34,8 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     group = observation.group
     if not isinstance(group, GroupReading):
         # The stretch of saturation is broken and virtual queues rest: nobody knows what happened meanwhile.
-        return replace(history, saturation=None, settled_since=None)
+        since = now if history.unavailable_since is None else history.unavailable_since
+        return replace(history, saturation=None, settled_since=None, unavailable_since=since)
 
     if history.began_at is None:
         history = replace(history, began_at=now, active_at=now)
@@ -47,7 +48,11 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     levels = levels_for(policy, ceiling)
     previous_at = history.seen_at
     history = replace(
-        history, ceiling=ceiling, seen_at=group.at, settled_since=_settled_since(history, now, settled=settled)
+        history,
+        ceiling=ceiling,
+        seen_at=group.at,
+        unavailable_since=None,
+        settled_since=_settled_since(history, now, settled=settled),
     )
     history = capacity.learn(policy, history, group, scale, levels, settled=settled)
     if policy.max_delay_seconds is not None and scale is not None:
@@ -61,6 +66,18 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
         history = replace(history, active_at=now)
     behind = _behind(policy, history)
     return history if behind == history.behind else replace(history, behind=behind)
+
+
+def age_in_doubt(policy: Policy, history: History, now: float) -> int | None:
+    """The age that is worth an exact look-up with the next reading: the promise, when it may be broken or near.
+
+    None while every message is seen to be young: a look-up costs the brokers a search in their time index.
+    """
+    promise, delay = policy.max_delay_seconds, history.delay_seconds
+    if promise is None or delay is None or history.began_at is None:
+        return promise
+    young = now - history.began_at < promise  # what came before is not known by interpolation
+    return promise if delay > promise / 2 or (young and delay > 0) else None
 
 
 def _longest_gap_seconds(policy: Policy) -> float:
@@ -152,6 +169,10 @@ def _follow_offsets(history: History, group: GroupReading) -> History:
         delay = max(delay, waited_seconds(track, reading, group.at))
         unknown = unknown or reading.lag_messages is None
         tracks.append(track)
+    if group.older_than_seconds is not None and group.partitions_older is not None:
+        # Looked up by timestamp, so it is exact; the interpolation only knows what it has seen itself.
+        bound = max if group.partitions_older else min
+        delay = bound(delay, group.older_than_seconds)
     last = history.samples[-1] if history.samples else Sample(group.at, 0, 0)
     sample = Sample(group.at, last.arrived + arrived, last.consumed + consumed)
     return replace(

@@ -55,6 +55,11 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
                 f"{current} is outside of minReplicas and maxReplicas", proposal,
             )  # fmt: skip
     if isinstance(group, Unavailable):
+        if (raised := _raised_without_reading(policy, history, current, now)) is not None:
+            return _decision(
+                policy, observation, history, now, raised.replicas, DecisionReason.LAG_UNKNOWN_TOO_LONG,
+                group.message, raised,
+            )  # fmt: skip
         return _decision(policy, observation, history, now, current, DecisionReason.HOLD_LAG_UNKNOWN, group.message)
     if not lag_known:
         return _decision(
@@ -102,6 +107,16 @@ def _demand(
         message = f"lag {group.lag_messages} / {policy.lag_per_replica} per replica"
         return Demand(max(1, count), count, message)
     return promise_demand(policy, history, group, current, levels, starting=starting, now=now)
+
+
+def _raised_without_reading(policy: Policy, history: History, current: int, now: float) -> Proposal | None:
+    """`scaling.unavailable`: at least so many replicas when nothing could be read for so long. Never fewer than now."""
+    after, since = policy.unavailable_after_seconds, history.unavailable_since
+    least = min(policy.unavailable_at_least_replicas, policy.max_replicas)
+    if after is None or since is None or now - since < after or least <= current:
+        return None
+    step = Step("Unavailable", least, f"no reading for {now - since:.0f} s: at least {least} by `scaling.unavailable`")
+    return Proposal(least, (Step("Present", current, "replicas of the target"), step))
 
 
 def _idle(policy: Policy, history: History, group: GroupReading, now: float) -> bool:

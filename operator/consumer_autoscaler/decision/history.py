@@ -55,6 +55,7 @@ class History:
 
     began_at: float | None = None
     seen_at: float | None = None  # the last good reading
+    unavailable_since: float | None = None  # the first failed reading since then
     samples: tuple[Sample, ...] = ()
     tracks: tuple[Track, ...] = ()
     ceiling: int = 0

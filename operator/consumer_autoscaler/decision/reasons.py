@@ -109,6 +109,7 @@ class DecisionReason(StrEnum):
     SCALE_FROM_ZERO = "ScaleFromZero"
     SCALE_TO_ZERO = "ScaleToZero"
     HOLD_LAG_UNKNOWN = "HoldLagUnknown"
+    LAG_UNKNOWN_TOO_LONG = "LagUnknownTooLong"
     HOLD_SCALE_UNKNOWN = "HoldScaleUnknown"
     HOLD_REBALANCING = "HoldRebalancing"
     HOLD_PODS_STARTING = "HoldPodsStarting"

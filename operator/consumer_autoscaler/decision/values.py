@@ -28,6 +28,15 @@ class OffsetReset(StrEnum):
     NONE = "None"
 
 
+class IsolationLevel(StrEnum):
+    """What counts as the end of a partition: the high watermark, or (as for the consumers' own `isolation.level`
+    read_committed) the last stable offset, before the first open transaction (KIP-98).
+    """
+
+    READ_UNCOMMITTED = "ReadUncommitted"
+    READ_COMMITTED = "ReadCommitted"
+
+
 class Mode(StrEnum):
     """Active scales; Observe computes and reports; Paused reports what it sees and decides nothing."""
 
@@ -63,6 +72,8 @@ class Policy:
     scale_down_max_step_percent: int = 100
     activation_lag_messages: int = 0
     idle_seconds: int = 300
+    unavailable_after_seconds: int | None = None  # None: only hold while there is no reading
+    unavailable_at_least_replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,8 @@ class GroupReading:
     assignor: str | None = None  # "range", "roundrobin", ...; the last one seen while the group is empty
     partitions: tuple[PartitionReading, ...] = ()  # sorted by topic, partition
     partition_ceiling: int = 0  # consumers that can have work: by the assignor, see sources/kafka/ceiling
+    older_than_seconds: float | None = None  # the age that was looked up by timestamp, None when none was
+    partitions_older: int | None = None  # how many partitions have an unprocessed record older than that
     never_committed: bool = False  # the group has no commit on any of its partitions
     note: str = ""  # anything odd that a person should know (ignored topics, commits beyond the end)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy
+from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.spec_schema import (
     KafkaSourceSpec,
     MetricsPer,
@@ -57,6 +57,7 @@ class KafkaSpec:
     consumer_group: str
     topics: tuple[str, ...]
     offset_reset: OffsetReset
+    isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def parse(body: Mapping[str, Any]) -> Resource:
             consumer_group=kafka.consumer_group,
             topics=tuple(dict.fromkeys(kafka.topics)),
             offset_reset=policy.offset_reset,
+            **_chosen(isolation_level=kafka.isolation_level),
         ),
         pod_metrics=_pod_metrics(spec),
     )
@@ -146,6 +148,8 @@ def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
             scale_down_max_step_percent=down.max_step_percent,
             activation_lag_messages=scaling.activation_lag_messages,
             idle_seconds=scaling.idle_seconds,
+            unavailable_after_seconds=scaling.unavailable.after_seconds if scaling.unavailable else None,
+            unavailable_at_least_replicas=scaling.unavailable.at_least_replicas if scaling.unavailable else None,
         ),
     )
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from pydantic.alias_generators import to_camel
 
-from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
 from consumer_autoscaler.resource.schema_rules import (
     BOOTSTRAP_SERVERS,
     DNS_LABEL,
@@ -130,6 +130,11 @@ class KafkaSourceSpec(Part):
         description="What a partition without a committed offset means; set it as the consumers' "
         "`auto.offset.reset`. Latest: only records from now on count, so there is no lag. Earliest: every "
         "record still there is lag. None: its lag is unknown. " + _unset("offset_reset"),
+    )
+    isolation_level: IsolationLevel | None = Field(
+        default=None,
+        description="Which records count; set it as the consumers' `isolation.level`. ReadUncommitted: all. "
+        "ReadCommitted: only those before the first open transaction. When not set: ReadUncommitted.",
     )
     consumers_per_pod: StrictInt | None = Field(
         default=None,
@@ -264,6 +269,19 @@ class ScaleDownSpec(Part):
     )
 
 
+class UnavailableSpec(Part):
+    after_seconds: StrictInt = Field(
+        ge=1,
+        le=MAX_COOLDOWN_SECONDS,
+        description="How many seconds nothing could be read before this counts.",
+    )
+    at_least_replicas: StrictInt = Field(
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Raise to this many replicas then, but not above `maxReplicas`. It never lowers.",
+    )
+
+
 class ScalingSpec(Part):
     poll_interval_seconds: Annotated[StrictInt, OneOf(POLL_INTERVALS_SECONDS)] | None = Field(
         default=None,
@@ -290,6 +308,10 @@ class ScalingSpec(Part):
         le=MAX_DELAY_SECONDS,
         description="With `minReplicas: 0`, how many seconds there must be nothing to do before the last "
         "replica is removed. " + _unset("idle_seconds"),
+    )
+    unavailable: UnavailableSpec | None = Field(
+        default=None,
+        description="What to do when the lag cannot be read for long. When not set: hold, however long it takes.",
     )
 
 

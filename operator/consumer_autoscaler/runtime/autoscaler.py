@@ -17,7 +17,7 @@ from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
 from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
 from consumer_autoscaler.cluster.kube import Kube, TargetKey
 from consumer_autoscaler.cluster.targets import Targets, TargetView
-from consumer_autoscaler.decision.advance import advance, after_scaling
+from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
@@ -111,6 +111,7 @@ class Autoscaler:
                 consumer_group=kafka.consumer_group,
                 topics=kafka.topics,
                 offset_reset=kafka.offset_reset,
+                isolation_level=kafka.isolation_level,
                 interval_seconds=policy.poll_interval_seconds,
             )
         )
@@ -136,6 +137,7 @@ class Autoscaler:
         policy, now = self.resource.policy, observation.at
         self.history = advance(policy, self.history, observation, now)
         self.last = Bundle(policy=policy, observation=observation, history=self.history, now=now)
+        subscription.look_up_older_than(age_in_doubt(policy, self.history, now))
         self.decision = decision = decide(policy, observation, self.history, now)
         if not await self._act(decision, observation):
             return False

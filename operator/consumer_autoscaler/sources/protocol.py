@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
+from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,7 @@ class GroupRequest:
     consumer_group: str
     topics: tuple[str, ...] = ()  # empty: the group's own
     offset_reset: OffsetReset = OffsetReset.LATEST
+    isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     interval_seconds: float = 15
 
 
@@ -32,6 +33,10 @@ class Subscription(Protocol):
         Always returns within one interval plus the read timeout. A reading that nobody fetched is replaced by the
         newer one: a slow caller gets the latest, never a queue.
         """
+        ...
+
+    def look_up_older_than(self, seconds: float | None) -> None:
+        """From the next tick on, readings also say whether an unprocessed record is older than that; None: no more."""
         ...
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from consumer_autoscaler.decision.reasons import SourceReason
@@ -29,14 +30,48 @@ class Offsets(NamedTuple):
     problems: dict[str, Problem]
 
 
-async def read_ends(brokers: Brokers, topology: Topology, topics: Iterable[Topic]) -> Offsets:
-    """The end of each partition of `topics`: the high watermark."""
+async def read_ends(brokers: Brokers, topology: Topology, topics: Iterable[Topic], *, committed: bool) -> Offsets:
+    """The end of each partition of `topics`: the high watermark, or the last stable offset (`committed`)."""
     asked = list(topics)
     requests: dict[int, list[bytes]] = {}
     for topic in asked:
         for leader, item in topic.items.items():
             requests.setdefault(leader, []).append(item)
-    return await _read(brokers, topology, asked, requests)
+    return await _read(brokers, topology, asked, requests, committed=committed)
+
+
+async def read_at_times(
+    brokers: Brokers, topology: Topology, times: Mapping[str, Mapping[int, int]], *, committed: bool
+) -> dict[tuple[str, int], int]:
+    """The first offset that is not older than each partition's timestamp (milliseconds), NOT_FOUND when all are older.
+
+    What could not be read is not in the result.
+    """
+    requests: dict[int, list[bytes]] = {}
+    for name, partitions in times.items():
+        topic = topology.topic(name)
+        by_leader: dict[int, dict[int, int]] = {}
+        for partition, at in partitions.items():
+            if topic is not None and partition < len(topic.leaders) and topic.leaders[partition] >= 0:
+                by_leader.setdefault(topic.leaders[partition], {})[partition] = at
+        for leader, each in by_leader.items():
+            requests.setdefault(leader, []).append(wire.list_item_at(name, each))
+    found: dict[tuple[str, int], int] = {}
+    await asyncio.gather(
+        *(_ask_at(brokers, leader, items, found, committed=committed) for leader, items in requests.items())
+    )
+    return found
+
+
+async def _ask_at(
+    brokers: Brokers, leader: int, items: list[bytes], found: dict[tuple[str, int], int], *, committed: bool
+) -> None:
+    slices = Slices()
+    with suppress(BrokerFailed, *DECODE_ERRORS):  # the reading stands without it
+        answer = await brokers.ask(leader, wire.list_offsets(items, committed=committed))
+        for topic, rows in wire.read_offsets(answer.data):
+            found.update({(topic, partition): offset for partition, error, offset in rows if not error})
+            await slices.breathe()
 
 
 async def read_starts(brokers: Brokers, topology: Topology, topics: Iterable[Topic], *, all_of_them: bool) -> Offsets:
@@ -53,7 +88,7 @@ async def read_starts(brokers: Brokers, topology: Topology, topics: Iterable[Top
         for leader, partitions in by_leader.items():
             item = wire.list_item(topic.name, partitions, wire.START_OFFSETS)
             requests.setdefault(leader, []).append(item)
-    starts = await _read(brokers, topology, asked, requests)
+    starts = await _read(brokers, topology, asked, requests, committed=False)
     for topic in asked:
         values = starts.values[topic.name]
         if len(values) == len(topic.starts):
@@ -62,7 +97,7 @@ async def read_starts(brokers: Brokers, topology: Topology, topics: Iterable[Top
 
 
 async def _read(
-    brokers: Brokers, topology: Topology, topics: list[Topic], requests: Mapping[int, list[bytes]]
+    brokers: Brokers, topology: Topology, topics: list[Topic], requests: Mapping[int, list[bytes]], *, committed: bool
 ) -> Offsets:
     offsets = Offsets({topic.name: [-1] * len(topic.leaders) for topic in topics}, {})
     for topic in topics:
@@ -73,7 +108,10 @@ async def _read(
             topology.leaders_outdated()
     names = {topic.name: frozenset(topic.leaders) for topic in topics}
     await asyncio.gather(
-        *(_ask(brokers, topology, leader, items, names, offsets) for leader, items in requests.items())
+        *(
+            _ask(brokers, topology, leader, wire.list_offsets(items, committed=committed), names, offsets)
+            for leader, items in requests.items()
+        )
     )
     return offsets
 
@@ -82,13 +120,13 @@ async def _ask(
     brokers: Brokers,
     topology: Topology,
     leader: int,
-    items: list[bytes],
+    request: wire.Request,
     leaders: Mapping[str, frozenset[int]],
     offsets: Offsets,
 ) -> None:
     slices = Slices()
     try:
-        answer = await brokers.ask(leader, wire.list_offsets(items))
+        answer = await brokers.ask(leader, request)
         for topic, rows in wire.read_offsets(answer.data):
             values = offsets.values[topic]
             for partition, error, offset in rows:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from consumer_autoscaler.decision.reasons import SourceReason
-from consumer_autoscaler.decision.values import GroupReading, Unavailable
+from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
 from consumer_autoscaler.sources.kafka.connection import Brokers
 from consumer_autoscaler.sources.kafka.reading import ClusterReader
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
@@ -52,6 +52,9 @@ class KafkaSubscription:
         self._arrived.clear()
         reading, self._newest = self._newest, None
         return reading
+
+    def look_up_older_than(self, seconds: float | None) -> None:
+        self.watch.older_than_seconds = seconds
 
     def close(self) -> None:
         if not self._closed:
@@ -230,7 +233,14 @@ class KafkaLagSource:
         return (
             self._clusters[key]
             .schedule(request.interval_seconds)
-            .join(Watch(request.consumer_group, topics, request.offset_reset))
+            .join(
+                Watch(
+                    request.consumer_group,
+                    topics,
+                    request.offset_reset,
+                    committed_only=request.isolation_level is IsolationLevel.READ_COMMITTED,
+                )
+            )
         )
 
     def drop(self, cluster: _Cluster) -> None:

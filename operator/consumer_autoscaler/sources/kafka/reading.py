@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
+from consumer_autoscaler.sources.kafka.ages import with_ages
 from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
 from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
 from consumer_autoscaler.sources.kafka.offsets import Offsets, read_ends, read_starts
 from consumer_autoscaler.sources.kafka.slices import Slices
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
+from consumer_autoscaler.sources.kafka.transactions import OpenTransactions
 from consumer_autoscaler.sources.kafka.verdict import Answers, Outcome, Watch, judge
 
 _STARTS_MAX_AGE_SECONDS = 295.0
@@ -34,6 +37,7 @@ class ClusterReader:
         self._memories: dict[str, GroupMemory] = {}
         self._used_at: dict[str, float] = {}
         self._starts_read_at = -float("inf")
+        self._transactions = OpenTransactions()
 
     async def read(self, watches: Sequence[Watch]) -> dict[Watch, GroupReading | Unavailable]:
         """One result for each watch, within the timeout; raises nothing but what is a defect here."""
@@ -82,21 +86,41 @@ class ClusterReader:
             for watch in watches:
                 outcomes[watch] = Outcome(Unavailable(error.reason, str(error)))
             return
-        topics: dict[str, Topic] = {}
-        for each in names.values():
+        topics: dict[bool, dict[str, Topic]] = {}  # by whether only what is committed counts
+        for watch, each in names.items():
             for name in each:
                 topic = self._topology.topic(name)
                 if topic is not None and topic.leaders and not topic.error:
-                    topics[name] = topic
-        starts = await self._starts(topics)
+                    topics.setdefault(watch.committed_only, {})[name] = topic
+        starts = await self._starts({name: topic for each in topics.values() for name, topic in each.items()})
         at = self._clock()
-        ends = await read_ends(self._brokers, self._topology, topics.values())
-        answers = Answers(memories, self._topology, coordinators, starts, ends)
+        ends = {
+            committed: await read_ends(
+                self._brokers, self._topology, topics.get(committed, {}).values(), committed=committed
+            )
+            for committed in (False, True)
+        }
+        answers = {
+            committed: Answers(memories, self._topology, coordinators, starts, each) for committed, each in ends.items()
+        }
         now = asyncio.get_running_loop().time()
+        await self._look_for_transactions(topics.get(True, {}), ends[True], now)
         slices = Slices()
         for watch in open_watches:
-            outcomes[watch] = judge(watch, names[watch], answers, at=at, now=now)
+            outcome = judge(watch, names[watch], answers[watch.committed_only], at=at, now=now)
+            if watch.committed_only and isinstance(outcome.result, GroupReading):
+                note = "; ".join(filter(None, (outcome.result.note, self._transactions.note(names[watch], now))))
+                outcome = outcome._replace(result=replace(outcome.result, note=note))
+            outcomes[watch] = outcome
             await slices.breathe()
+        read = {watch: outcomes[watch] for watch in open_watches}
+        outcomes.update(await with_ages(self._brokers, self._topology, read, at=at))
+
+    async def _look_for_transactions(self, topics: dict[str, Topic], stable: Offsets, now: float) -> None:
+        """Once a minute, the high watermarks of what is read up to the last stable offset."""
+        if topics and self._transactions.due(now):
+            high = await read_ends(self._brokers, self._topology, topics.values(), committed=False)
+            self._transactions.look(stable.values, high.values, now)
 
     def _wanted(self, watches: Iterable[Watch]) -> dict[str, tuple[str, ...] | None]:
         """The topics to fetch commits of: named where they are known, so that a missing right is an error."""

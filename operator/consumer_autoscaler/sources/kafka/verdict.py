@@ -33,6 +33,8 @@ class Watch:
     group: str
     topics: tuple[str, ...]
     offset_reset: OffsetReset
+    committed_only: bool = False  # whether the end is that of read_committed consumers
+    older_than_seconds: float | None = None  # the age to look up by timestamp
     last: dict[str, list[PartitionReading]] = field(default_factory=dict)
     beyond: frozenset[tuple[str, int]] = frozenset()  # commits beyond the end, as seen the last time
     vanished_at: float | None = None  # since when commits of `last` are not there

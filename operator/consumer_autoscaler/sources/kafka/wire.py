@@ -39,6 +39,7 @@ REQUEST_NAMES: Mapping[int, str] = {
 }
 
 END_OFFSETS, START_OFFSETS = -1, -2  # ListOffsets' special timestamps
+NOT_FOUND = -1  # ListOffsets' answer when no record is as young as the timestamp
 
 
 class Unsupported(Exception):
@@ -248,9 +249,16 @@ def list_item(topic: str, partitions: Sequence[int], timestamp: int) -> bytes:
     return string(topic) + varint(len(partitions) + 1) + rows + NO_TAGS
 
 
-def list_offsets(items: Iterable[bytes]) -> Request:
-    """As an ordinary client (replica -1) at the high watermark (isolation level 0)."""
-    return Request(LIST_OFFSETS, (7,), b"\xff\xff\xff\xff\x00" + array(items) + NO_TAGS)
+def list_item_at(topic: str, times: Mapping[int, int]) -> bytes:
+    """One topic of a ListOffsets, each partition with a timestamp in milliseconds of its own."""
+    rows = b"".join(_ASKED.pack(partition, -1, at, 0) for partition, at in times.items())
+    return string(topic) + varint(len(times) + 1) + rows + NO_TAGS
+
+
+def list_offsets(items: Iterable[bytes], *, committed: bool = False) -> Request:
+    """As an ordinary client (replica -1), up to the high watermark; `committed`: up to the last stable offset."""
+    isolation = b"\x01" if committed else b"\x00"
+    return Request(LIST_OFFSETS, (7,), b"\xff\xff\xff\xff" + isolation + array(items) + NO_TAGS)
 
 
 def read_offsets(data: bytes) -> Iterator[tuple[str, list[tuple[int, int, int]]]]:
