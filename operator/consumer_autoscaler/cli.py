@@ -1,4 +1,4 @@
-"""The command line: `run` the operator, print the `crd`, `explain` a decision."""
+"""The command line: `run` the operator, print the `crd`, `explain` a decision, show the `lag`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any
 
 import aiohttp
 
-from consumer_autoscaler import __version__, explain
+from consumer_autoscaler import __version__, explain, lag_report
 from consumer_autoscaler.cluster.kube import CredentialsUnavailable, Kube, KubeError, NotFound
 from consumer_autoscaler.decision.bundle import BadBundle, Bundle, load
+from consumer_autoscaler.decision.values import IsolationLevel, OffsetReset
 from consumer_autoscaler.resource.crd import render
+from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.settings import InvalidSettings, Settings, read_settings
 
 TOKEN_VARIABLE = "CONSUMER_AUTOSCALER_TOKEN"
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(options)
             case "crd":
                 sys.stdout.write(render())
+                return 0
+            case "lag":
+                asyncio.run(_lag(options))
                 return 0
             case _:
                 asyncio.run(_explain(options))
@@ -80,6 +85,23 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--json", action="store_true", help="print the resource's status, or with --live the bundle, as JSON"
     )
+    lag = commands.add_parser("lag", help="show the lag of consumer groups, as the operator reads it")
+    lag.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT[,…]")
+    lag.add_argument("--group", action="append", default=[], help="may be given more than once (default: all groups)")
+    lag.add_argument("--topic", action="append", default=[], help="may be given more than once (default: the group's)")
+    lag.add_argument(
+        "--offset-reset",
+        choices=["latest", "earliest", "none"],
+        default="latest",
+        help="what a partition without a commit means: the consumers' auto.offset.reset (default: latest)",
+    )
+    lag.add_argument(
+        "--isolation-level",
+        choices=["read_uncommitted", "read_committed"],
+        default="read_uncommitted",
+        help="the consumers' isolation.level (default: read_uncommitted)",
+    )
+    lag.add_argument("-o", "--output", choices=["table", "wide", "json"], default="table")
     return parser
 
 
@@ -95,6 +117,32 @@ def _run(options: argparse.Namespace) -> int:
     from consumer_autoscaler.runtime.run import main as run_operator  # kopf and aiokafka: not for the other commands
 
     return run_operator(settings)
+
+
+async def _lag(options: argparse.Namespace) -> None:
+    from consumer_autoscaler.sources.kafka.connection import BrokerFailed, parse_address
+    from consumer_autoscaler.sources.kafka.inspect import inspect
+
+    servers = tuple(address.strip() for address in options.bootstrap_servers.split(","))
+    clock = steady_clock()
+    at = clock()
+    try:
+        for address in servers:
+            parse_address(address)
+        seen = await inspect(
+            servers,
+            options.group,
+            clock=clock,
+            topics=options.topic,
+            offset_reset=OffsetReset(options.offset_reset.title()),
+            isolation_level=IsolationLevel[options.isolation_level.upper()],
+        )
+    except (BrokerFailed, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    if options.output == "json":
+        print(json.dumps(lag_report.as_json(seen, at=at), indent=2))
+    else:
+        print(lag_report.as_table(seen, wide=options.output == "wide"))
 
 
 async def _explain(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from consumer_autoscaler.decision import capacity, demand
@@ -171,8 +172,10 @@ def _follow_offsets(history: History, group: GroupReading) -> History:
         tracks.append(track)
     if group.older_than_seconds is not None and group.partitions_older is not None:
         # Looked up by timestamp, so it is exact; the interpolation only knows what it has seen itself.
-        bound = max if group.partitions_older else min
-        delay = bound(delay, group.older_than_seconds)
+        if group.partitions_older:
+            delay = max(delay, math.nextafter(group.older_than_seconds, math.inf))  # older, not as old
+        else:
+            delay = min(delay, group.older_than_seconds)
     last = history.samples[-1] if history.samples else Sample(group.at, 0, 0)
     sample = Sample(group.at, last.arrived + arrived, last.consumed + consumed)
     return replace(

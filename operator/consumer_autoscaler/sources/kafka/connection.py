@@ -237,6 +237,11 @@ class Brokers:
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
+    def node_ids(self) -> list[int]:
+        """Of the brokers that are known; after `ask_metadata` all of the cluster."""
+        return list(self._brokers)
+
+    @property
     def connections(self) -> int:
         return sum(broker.connected for broker in self._brokers.values())
 

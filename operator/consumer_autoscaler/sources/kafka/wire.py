@@ -29,6 +29,8 @@ LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, CONSUME
     69,
 )
 
+LIST_GROUPS = 16
+
 REQUEST_NAMES: Mapping[int, str] = {
     LIST_OFFSETS: "ListOffsets",
     METADATA: "Metadata",
@@ -36,6 +38,7 @@ REQUEST_NAMES: Mapping[int, str] = {
     FIND_COORDINATOR: "FindCoordinator",
     DESCRIBE_GROUPS: "DescribeGroups",
     CONSUMER_GROUP_DESCRIBE: "ConsumerGroupDescribe",
+    LIST_GROUPS: "ListGroups",
 }
 
 END_OFFSETS, START_OFFSETS = -1, -2  # ListOffsets' special timestamps
