@@ -38,7 +38,7 @@ def test_an_answer_about_two_groups_cannot_be_read() -> None:
         return struct.pack(">h", 0) + texts + struct.pack(">ii", 0, not_asked)
 
     answer = struct.pack(">ii", 0, 2) + group(b"one") + group(b"two")
-    with pytest.raises(ValueError, match="unpack|underrun|Buffer"):
+    with pytest.raises(ValueError, match=r"unpack|underrun|Buffer"):
         DescribeGroupsRequest_v3.RESPONSE_TYPE.decode(BytesIO(answer))
 
 
@@ -91,17 +91,15 @@ def brokers(client: AIOKafkaClient, ports: dict[int, int]) -> None:
 
 async def test_one_silent_broker_keeps_all_others_from_being_connected_to(client: AIOKafkaClient) -> None:
     """A lock is held over the whole handshake: the healthy broker is reached only after the silent one timed out."""
-    open_ends: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(lambda _, writer: open_ends.append(writer), HERE, 0)
+    reached: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    silent = await asyncio.start_server(lambda _, writer: reached.set_result(writer), HERE, 0)
     async with silent, FakeBroker() as healthy:
         brokers(client, {1: silent.sockets[0].getsockname()[1], 2: healthy.port})
         first = asyncio.create_task(client._get_conn(1))
-        while not open_ends:
-            await asyncio.sleep(0.01)
+        writer = await reached
         assert await client._get_conn(2) is not None
         assert first.done()
-        for writer in open_ends:
-            writer.close()
+        writer.close()
 
 
 async def test_the_bootstrap_addresses_are_never_asked_again() -> None:
