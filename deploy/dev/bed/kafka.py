@@ -198,6 +198,14 @@ class Kafka(Part):
         """Deletes an empty consumer group with its offsets; raises KafkaError when it has members."""
         kafka_admin.run(kafka_admin.delete_groups(self.bootstrap, [name]))
 
+    def tool(self, main_class: str, *arguments: str, timeout_seconds: float = 120) -> str:
+        """What one of Kafka's own command-line tools prints (~2 s: a JVM); ProcessFailed when it ends with an error."""
+        command = [*self._java_command("-Xmx128m"), main_class, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_seconds, check=False)
+        if done.returncode:
+            raise ProcessFailed(f"{main_class} ended with {done.returncode}\n{done.stderr or done.stdout}")
+        return done.stdout
+
     def request_counts(self) -> dict[str, int]:
         """Requests by type since each broker's start, summed over the running brokers (~1 s: asks JMX)."""
         return dict(self.counts().requests)

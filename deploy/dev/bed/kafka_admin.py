@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError, NoError, for_code
 from aiokafka.protocol.admin import DeleteGroupsRequest
@@ -105,6 +105,12 @@ async def add_partitions(bootstrap: str, name: str, total: int) -> None:
     async with _admin(bootstrap) as admin:
         await admin.create_partitions({name: NewPartitions(total)})
     await _until_led(bootstrap, {name: total})
+
+
+async def delete_records(bootstrap: str, before: Mapping[TopicPartition, int]) -> None:
+    """Moves each partition's start to the offset, as retention does."""
+    async with _admin(bootstrap) as admin:
+        await admin.delete_records({tp: RecordsToDelete(before_offset=offset) for tp, offset in before.items()})
 
 
 async def delete_groups(bootstrap: str, groups: Sequence[str]) -> None:
