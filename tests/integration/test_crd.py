@@ -48,13 +48,14 @@ FULL: dict[str, Any] = {
                 "consumerGroup": "payments",
                 "topics": ["orders.validated", "..."],
                 "offsetReset": "None",
+                "isolationLevel": "ReadCommitted",
                 "consumersPerPod": 4,
             },
         }
     ],
     "objective": {"maxDelaySeconds": 60},
     "capacity": {"expectedRecordsPerMinute": 6000},
-    "processingTime": {"sources": [{"podMetrics": {"port": 9100, "preset": "Spring", "per": "Batch"}}]},
+    "processingTime": {"sources": [{"podMetrics": {"port": 9100, "path": "/q", "preset": "Spring", "per": "Batch"}}]},
     "scaling": {
         "pollIntervalSeconds": 5,
         "replicaSteps": "Any",
@@ -62,6 +63,7 @@ FULL: dict[str, Any] = {
         "scaleDown": {"cooldownSeconds": 600, "maxStepPercent": 50},
         "activationLagMessages": 10,
         "idleSeconds": 300,
+        "unavailable": {"afterSeconds": 600, "atLeastReplicas": 2},
     },
 }
 
@@ -258,6 +260,7 @@ def test_what_must_be_there_is_asked_for_by_name(api: Api) -> None:
         ("sources.0.kafka.topics.0", "..", "must be the name of a topic"),
         ("sources.0.name", "Main", "must be a short name: lower-case letters, digits and '-'"),
         ("targetRef.name", "../payments", "must be the name of an object: lower-case letters"),
+        ("processingTime.sources.0.podMetrics.path", "metrics", "must be a path that begins with '/', without a query"),
     ],
 )
 def test_what_a_single_type_cannot_say_is_refused_with_its_remedy(

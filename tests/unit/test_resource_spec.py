@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bed.paths import REPOSITORY
-from consumer_autoscaler.decision.values import Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
 from consumer_autoscaler.resource.spec import (
     InvalidSpec,
     KafkaSpec,
@@ -84,13 +84,14 @@ def test_every_field_reaches_its_place() -> None:
             consumerGroup: writer
             topics: [b, a]
             offsetReset: Earliest
+            isolationLevel: ReadCommitted
             consumersPerPod: 4
         objective: {lagPerReplica: 1000}
         capacity: {expectedRecordsPerMinute: 30}
         processingTime:
           sources:
           - podMetrics: {port: 9100, preset: Spring, per: Batch}
-          - podMetrics: {port: 9101}
+          - podMetrics: {port: 9101, path: /actuator/prometheus}
         scaling:
           pollIntervalSeconds: 5
           replicaSteps: Any
@@ -98,6 +99,7 @@ def test_every_field_reaches_its_place() -> None:
           scaleDown: {cooldownSeconds: 0, maxStepPercent: 25}
           activationLagMessages: 9
           idleSeconds: 0
+          unavailable: {afterSeconds: 600, atLeastReplicas: 5}
     """)
     resource = parse(body(spec))
     assert resource.target == Target(TargetKind.STATEFUL_SET, "writer", "apps")
@@ -107,10 +109,11 @@ def test_every_field_reaches_its_place() -> None:
         consumer_group="writer",
         topics=("b", "a"),
         offset_reset=OffsetReset.EARLIEST,
+        isolation_level=IsolationLevel.READ_COMMITTED,
     )
     assert resource.pod_metrics == (
         PodMetrics(9100, MetricsPreset.SPRING, MetricsPer.BATCH),
-        PodMetrics(9101, MetricsPreset.AUTO, MetricsPer.RECORD),
+        PodMetrics(9101, MetricsPreset.AUTO, MetricsPer.RECORD, "/actuator/prometheus"),
     )
     assert resource.policy == Policy(
         min_replicas=0,
@@ -128,6 +131,8 @@ def test_every_field_reaches_its_place() -> None:
         scale_down_max_step_percent=25,
         activation_lag_messages=9,
         idle_seconds=0,
+        unavailable_after_seconds=600,
+        unavailable_at_least_replicas=5,
     )
 
 
@@ -172,6 +177,13 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
         ("sources.0.kafka.topics", [".."], "spec.sources[0].kafka.topics[0]: must be the name of a topic"),
         ("objective", {}, "spec.objective: exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"),
         ("objective.lagPerReplica", 1, "spec.objective: exactly one of"),
+        ("sources.0.kafka.isolationLevel", "read_committed", "must be one of 'ReadUncommitted' or 'ReadCommitted'"),
+        ("scaling", {"unavailable": {}}, "spec.scaling.unavailable.afterSeconds: is required"),
+        (
+            "processingTime",
+            {"sources": [{"podMetrics": {"port": 1, "path": "metrics?x"}}]},
+            "podMetrics.path: must be a path that begins with '/'",
+        ),
         ("capacity", {}, "spec.capacity.expectedRecordsPerMinute: is required"),
         ("processingTime", {"sources": [{}]}, "spec.processingTime.sources[0]: exactly one kind of source"),
         ("scaling.pollIntervalSeconds", 7, "spec.scaling.pollIntervalSeconds: must be one of 1, 2, 5, 10"),

@@ -202,11 +202,6 @@ class Kube:
             await self._transport.request("patch", f"{resource}/scale", f"{path}/scale", query=query, body=body)
         )
 
-    async def scale_managed_time(self, key: TargetKey, field_manager: str = FIELD_MANAGER) -> float | None:
-        """About when we wrote the count that stands now; see `managed_scale_time`."""
-        resource, path = _target(key)
-        return managed_scale_time(await self._transport.request("get", resource, path), field_manager)
-
     async def list_targets(self, kind: str, namespace: str | None) -> tuple[list[Json], str]:
         """All targets of a kind, and the resourceVersion to watch from. Costly: once, then watch."""
         return await self._list(_TARGET_PLURALS[kind], _collection("apps", "v1", namespace, _TARGET_PLURALS[kind]))

@@ -67,6 +67,7 @@ class PodMetrics:
     port: int
     preset: MetricsPreset = MetricsPreset.AUTO
     per: MetricsPer = MetricsPer.RECORD
+    path: str = "/metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,11 @@ def _down_cooldown(spec: Spec, down: ScaleDownSpec) -> int | None:
 
 def _pod_metrics(spec: Spec) -> tuple[PodMetrics, ...]:
     wanted = [source.pod_metrics for source in spec.processing_time.sources] if spec.processing_time else []
-    return tuple(PodMetrics(port=each.port, **_chosen(preset=each.preset, per=each.per)) for each in wanted if each)
+    return tuple(
+        PodMetrics(port=each.port, **_chosen(preset=each.preset, per=each.per, path=each.path))
+        for each in wanted
+        if each
+    )
 
 
 def _addresses(bootstrap_servers: str) -> tuple[str, ...]:

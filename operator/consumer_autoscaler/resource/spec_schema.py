@@ -199,7 +199,19 @@ class CapacitySpec(Part):
 
 
 class PodMetricsSpec(Part):
-    port: StrictInt = Field(ge=1, le=65_535, description="The port at which each pod of the target serves /metrics.")
+    port: StrictInt = Field(ge=1, le=65_535, description="The port at which each pod of the target serves its metrics.")
+    path: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=256),
+            Matches(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "must be a path that begins with '/', without a query"),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Where on that port, such as /actuator/prometheus (Spring) or /q/metrics (Quarkus). When not "
+        "set: /metrics.",
+    )
     preset: MetricsPreset | None = Field(
         default=None,
         description="Whose metric names to look for: OpenTelemetry, Spring, Quarkus, Faust, or Convention "

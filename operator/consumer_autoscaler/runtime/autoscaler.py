@@ -204,6 +204,7 @@ class Autoscaler:
                 key=self._metrics_key(index),
                 pods=ready,
                 port=source.port,
+                path=source.path,
                 preset=str(source.preset),
                 per=source.per.value,
                 group=self.resource.kafka.consumer_group,
