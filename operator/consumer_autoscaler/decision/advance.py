@@ -45,7 +45,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     history = _follow_offsets(history, group)
     settled = _settled(group, scale)
     history = _learn_durations(history, group, scale, now, settled=settled)
-    ceiling = group.partition_ceiling or history.ceiling
+    ceiling = group.ceiling(history.ceiling)
     levels = levels_for(policy, ceiling)
     previous_at = history.seen_at
     history = replace(

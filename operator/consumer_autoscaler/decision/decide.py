@@ -67,7 +67,7 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
             "a partition was never committed and `offsetReset` is None",
         )  # fmt: skip
 
-    levels = levels_for(policy, group.partition_ceiling or history.ceiling)
+    levels = levels_for(policy, group.ceiling(history.ceiling))
     starting = scale.ready < scale.replicas and not unsettled_too_long(history, now)
     demand = _demand(policy, history, group, levels, current, now, starting=starting)
     proposal = Proposal(demand.replicas, (Step("Demand", demand.replicas, demand.message),))

@@ -138,7 +138,7 @@ def figures_of(policy: Policy, observation: Observation, history: History) -> Fi
         delay_seconds=history.delay_seconds,
         partitions=len(group.partitions),
         partitions_with_lag=sum(1 for p in group.partitions if p.lag_messages),
-        partition_ceiling=group.partition_ceiling or history.ceiling or None,
+        partition_ceiling=group.ceiling(history.ceiling) or None,
         arrival_per_second=history.arrival_rate(window),
         consumed_per_second=history.consumption_rate(window),
         capacity_per_replica_per_second=per_replica,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
-from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, Step, Unavailable
+from consumer_autoscaler.decision.values import GroupKind, GroupReading, Observation, Policy, Step, Unavailable
 
 HISTORY_BEFORE_DOWN_SECONDS = 300.0
 
@@ -68,8 +68,11 @@ def useful_steps(p: Proposal, s: Situation) -> Proposal:
 
 
 def partitions_with_lag(p: Proposal, s: Situation) -> Proposal:
-    """By `lagPerReplica` only as many replicas as there are partitions that lag: the others would idle."""
-    if s.policy.lag_per_replica is None or p.replicas <= s.current:
+    """By `lagPerReplica` only as many replicas as there are partitions that lag: the others would idle.
+
+    Not in a share group, whose members all take records of the same partitions.
+    """
+    if s.policy.lag_per_replica is None or p.replicas <= s.current or s.group.kind is GroupKind.SHARE:
         return p
     lagging = sum(1 for partition in s.group.partitions if partition.lag_messages)
     useful = max(s.current, math.ceil(lagging / s.policy.consumers_per_pod), 1)
@@ -96,7 +99,7 @@ def partition_limit(p: Proposal, s: Situation) -> Proposal:
     if pods is None:
         return p
     pods = max(pods, s.policy.min_replicas)
-    words = f"{s.group.partition_ceiling or s.history.ceiling} partitions can keep {pods} replicas busy"
+    words = f"{s.group.ceiling(s.history.ceiling)} partitions can keep {pods} replicas busy"
     if p.replicas > pods:
         return p.to(pods, LimitReason.PARTITION_LIMIT, words)
     if s.unbounded > pods and p.replicas == pods and pods <= s.policy.max_replicas:

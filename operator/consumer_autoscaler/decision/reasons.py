@@ -122,7 +122,10 @@ class DecisionReason(StrEnum):
 
 
 class GroupState(StrEnum):
-    """The state of a consumer group, in the broker's own words (KIP-848 adds Assigning and Reconciling)."""
+    """The state of a group, in the broker's own words.
+
+    KIP-848 adds Assigning and Reconciling; KIP-1071 (Streams) NotReady: a source topic is missing, nobody has a task.
+    """
 
     STABLE = "Stable"
     EMPTY = "Empty"
@@ -130,6 +133,7 @@ class GroupState(StrEnum):
     COMPLETING_REBALANCE = "CompletingRebalance"
     ASSIGNING = "Assigning"
     RECONCILING = "Reconciling"
+    NOT_READY = "NotReady"
     DEAD = "Dead"
     UNKNOWN = "Unknown"
 
@@ -144,6 +148,7 @@ _REBALANCING = frozenset(
         GroupState.COMPLETING_REBALANCE,
         GroupState.ASSIGNING,
         GroupState.RECONCILING,
+        GroupState.NOT_READY,
     }
 )
 

@@ -51,10 +51,17 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
 
 
 def position_of(reading: PartitionReading) -> int:
-    """The offset of the first unprocessed message, as far as the lag counts it."""
+    """The offset of the first unprocessed message, as far as the lag counts it.
+
+    A share group has finished messages beyond its committed offset, so its lag does not reach back to that; the oldest
+    unprocessed one is still at that offset.
+    """
     if reading.lag_messages is None:
         return reading.end_offset
-    return reading.end_offset - reading.lag_messages
+    counted, committed = reading.end_offset - reading.lag_messages, reading.committed_offset
+    if committed is not None and (reading.start_offset or 0) <= committed <= counted:
+        return committed
+    return counted
 
 
 def waited_seconds(track: Track, reading: PartitionReading, now: float) -> float:

@@ -37,6 +37,19 @@ class IsolationLevel(StrEnum):
     READ_COMMITTED = "ReadCommitted"
 
 
+class GroupKind(StrEnum):
+    """The kinds of groups a Kafka broker keeps; UNKNOWN is one that no broker knows (yet, or any more).
+
+    CLASSIC: the first protocol, classic Kafka Streams included; CONSUMER: KIP-848; SHARE: KIP-932; STREAMS: KIP-1071.
+    """
+
+    UNKNOWN = "unknown"
+    CLASSIC = "classic"
+    CONSUMER = "consumer"
+    SHARE = "share"
+    STREAMS = "streams"
+
+
 class Mode(StrEnum):
     """Active scales; Observe computes and reports; Paused reports what it sees and decides nothing."""
 
@@ -89,7 +102,8 @@ class PartitionReading:
     """Offsets of one partition, as the brokers gave them, and the lag they mean under the declared offset reset.
 
     `committed_offset` is None when the group never committed there; `lag_messages` is None when what that means is
-    not known (`offsetReset: None`), else >= 0. `start_offset` may be None when it was not needed.
+    not known (`offsetReset: None`), else >= 0. `start_offset` may be None when it was not needed. A share group commits
+    nothing; its `committed_offset` is the first offset that is not finished.
     """
 
     topic: str
@@ -106,11 +120,14 @@ class GroupReading:
 
     at: float  # when the end offsets were read
     state: GroupState
+    kind: GroupKind = GroupKind.UNKNOWN
     members: int = 0
-    idle_members: int = 0  # members of a Stable group that were given no partition
+    idle_members: int = 0  # members of a Stable group that were given no partition (of Streams: no task)
     assignor: str | None = None  # "range", "roundrobin", ...; the last one seen while the group is empty
     partitions: tuple[PartitionReading, ...] = ()  # sorted by topic, partition
-    partition_ceiling: int = 0  # consumers that can have work: by the assignor, see sources/kafka/ceiling
+    partition_ceiling: int = (
+        0  # consumers that can have work, see sources/kafka/groups; 0: unknown, or no limit (share)
+    )
     older_than_seconds: float | None = None  # the age that was looked up by timestamp, None when none was
     partitions_older: int | None = None  # how many partitions have an unprocessed record older than that
     never_committed: bool = False  # the group has no commit on any of its partitions
@@ -120,6 +137,10 @@ class GroupReading:
     def lag_messages(self) -> int:
         """The sum over partitions whose lag is known."""
         return sum(p.lag_messages for p in self.partitions if p.lag_messages is not None)
+
+    def ceiling(self, remembered: int) -> int:
+        """`partition_ceiling`, or what was `remembered` where it is unknown; 0 for a share group, which has none."""
+        return 0 if self.kind is GroupKind.SHARE else self.partition_ceiling or remembered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

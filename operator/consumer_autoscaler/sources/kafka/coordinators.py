@@ -1,8 +1,9 @@
-"""Asks the coordinators for commits and descriptions: one request of each sort per broker for all groups.
+"""Asks the coordinators for positions and descriptions: one request of each sort per broker for all groups.
 
-A group's kind is remembered, so that later readings ask the one request that fits. A group that neither
-knows (it does not exist yet, or no more) is asked for as a classic one each time, and as a KIP-848 one when
-it commits, when such a request goes to that broker anyway, and once a minute.
+A group's kind is remembered, so that later readings ask the one describe request that fits, and OffsetFetch, or for
+share groups DescribeShareGroupOffsets. A group that no request knows (it does not exist yet, or no more) is asked for
+as a classic one each time, as another kind when such a request goes to that broker anyway, and as every kind when it
+commits, when its kind has just stopped knowing it, and every 15 seconds.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
+from consumer_autoscaler.decision.values import GroupKind
 from consumer_autoscaler.sources.kafka import codes, wire
 from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS
 from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers, RequestUnsupported
-from consumer_autoscaler.sources.kafka.groups import (
-    GONE,
-    GroupFacts,
-    GroupKind,
-    parse_classic,
-    parse_consumer,
-)
+from consumer_autoscaler.sources.kafka.groups import GONE, GroupFacts, Subtopology, partition_ceiling
+from consumer_autoscaler.sources.kafka.kinds import DESCRIPTIONS
 from consumer_autoscaler.sources.kafka.offsets import Problem
 from consumer_autoscaler.sources.kafka.slices import Slices
+from consumer_autoscaler.sources.kafka.streams import task_count
 from consumer_autoscaler.sources.kafka.topology import Topology
+from consumer_autoscaler.sources.kafka.wire_share import read_share_offsets, share_offsets
 
-_OTHER_KIND_AGAIN_SECONDS = 60.0
+_EVERY_KIND_AGAIN_SECONDS = 15.0
 _NOT_OF_THIS_KIND = (codes.GROUP_ID_NOT_FOUND, codes.UNSUPPORTED_VERSION)
+
+
+Wanted = Mapping[str, tuple[str, ...] | None]
+"""The topics of each group, None for all that it has a position on."""
 
 
 @dataclass(slots=True)
@@ -38,31 +41,52 @@ class GroupMemory:
     kind: GroupKind = GroupKind.UNKNOWN
     facts: GroupFacts = GONE
     body_hash: int = 0
+    was: GroupKind = GroupKind.UNKNOWN  # the last kind that it had
     assignor: str | None = None  # the last one seen
+    tasks: int = 0  # of classic Streams, as last seen
+    subtopologies: tuple[Subtopology, ...] = ()  # of a Streams group, as last seen
     topics: tuple[str, ...] = ()  # the members' subscriptions, as last seen
     committed_once: bool = False
     gone_at: float | None = None  # since when a group that had commits is not there
-    other_kind_at: float = -float("inf")  # when a group of no known kind was last asked for as a KIP-848 one
+    every_kind_at: float = -float("inf")  # when a group of no known kind was last asked for as every kind
     fetch_key: tuple[int, tuple[str, ...] | None] = (-1, None)
     fetch_item: bytes = b""
 
     def learn(self, kind: GroupKind, facts: GroupFacts) -> None:
+        if kind is not self.was:  # made anew as another kind: what was seen before is another group's
+            self.was, self.assignor, self.tasks, self.subtopologies, self.topics = kind, None, 0, (), ()
         self.kind, self.facts = kind, facts
         if facts.assignor:
             self.assignor = facts.assignor
+        if facts.tasks:
+            self.tasks = facts.tasks
+        if facts.subtopologies:
+            self.subtopologies = facts.subtopologies
         if facts.topics is not None:
             self.topics = facts.topics
 
     def forget_kind(self) -> None:
         self.kind, self.facts, self.body_hash = GroupKind.UNKNOWN, GONE, 0
 
+    def ceiling(self, partition_counts: Iterable[int], topology: Topology) -> int:
+        """How many consumers can have work; 0 when that is not known, and for share groups, where nothing limits it."""
+        if self.was is GroupKind.SHARE:
+            return 0
+        if self.was is GroupKind.STREAMS:
+            return task_count(self.subtopologies, topology.partition_count)
+        return self.tasks or partition_ceiling(self.assignor, partition_counts)
+
 
 @dataclass(slots=True)
 class Fetched:
-    """Commits of one group. `complete`: all it ever committed, so what is not here was never committed."""
+    """Positions of one group. `complete`: all it ever had, so what is not here was never there.
+
+    `lags` (share groups only): what the broker says is left, -1 where it does not.
+    """
 
     committed: wire.Committed
     complete: bool
+    lags: wire.Committed | None = None
 
 
 class Coordinators:
@@ -74,17 +98,18 @@ class Coordinators:
         self._memories = memories
         self.fetched: dict[str, Fetched] = {}
         self.problems: dict[str, Problem] = {}
-        self.asked_as_consumer: set[str] = set()
+        self.asked_as_every_kind: set[str] = set()
 
-    async def ask(self, wanted: Mapping[str, tuple[str, ...] | None]) -> None:
+    async def ask(self, wanted: Wanted) -> None:
         """`wanted`: each group's topics, None for all it committed. Raises BrokerFailed when none answers."""
         for group, error in (await self._topology.ensure_coordinators(wanted)).items():
             self._group_error(group, error)
-        rounds = []
-        for node, groups in self._topology.by_coordinator(wanted):
-            rounds.append(self._fetch(node, {group: wanted[group] for group in groups}))
-            rounds.append(self._describe(node, groups))
-        await asyncio.gather(*rounds)
+        await asyncio.gather(
+            *(
+                self._ask(node, {group: wanted[group] for group in groups})
+                for node, groups in self._topology.by_coordinator(wanted)
+            )
+        )
 
     def problem(self, group: str) -> Problem | None:
         """Why there are no commits or no description of the group."""
@@ -93,23 +118,71 @@ class Coordinators:
         message = f"no answer about the commits of group {group}"
         return Problem(SourceReason.PARTIAL_READING, message, True)
 
-    async def _fetch(self, node: int, wanted: Mapping[str, tuple[str, ...] | None]) -> None:
+    async def _ask(self, node: int, wanted: Wanted) -> None:
+        shares = self._shares(wanted)
+        await asyncio.gather(
+            self._fetch(node, {group: topics for group, topics in wanted.items() if group not in shares}),
+            self._fetch_shares(node, shares),
+            self._describe(node, list(wanted)),
+        )
+        now = self._shares(wanted)
+        if now.keys() == shares.keys():
+            return
+        # A kind has come out otherwise than it was thought to be: its positions were asked for in the wrong way.
+        found = {group: topics for group, topics in now.items() if group not in shares}
+        changed = {g: topics for g, topics in shares.items() if g not in now}
+        changed = {g: topics for g, topics in changed.items() if self._memories[g].kind is not GroupKind.UNKNOWN}
+        for group in (*found, *changed):
+            self.fetched.pop(group, None)
+            self.problems.pop(group, None)
+        await asyncio.gather(self._fetch_shares(node, found), self._fetch(node, changed))
+
+    def _shares(self, wanted: Wanted) -> Wanted:
+        return {group: topics for group, topics in wanted.items() if self._memories[group].kind is GroupKind.SHARE}
+
+    async def _fetch(self, node: int, wanted: Wanted) -> None:
+        if not wanted:
+            return
         items = [self._item(self._memories[group], topics) for group, topics in wanted.items()]
         slices = Slices()
         try:
             answer = await self._brokers.ask(node, wire.offset_fetch(items))
             for seen in wire.read_committed(answer.data):
-                if seen.error == codes.GROUP_ID_NOT_FOUND:
-                    self.fetched[seen.group] = Fetched({}, complete=True)
-                elif seen.error:
-                    self._group_error(seen.group, seen.error)
-                else:
-                    for topic, error in seen.partition_errors.items():
-                        self._topic_error(seen.group, topic, error)
-                    self.fetched[seen.group] = Fetched(seen.committed, complete=wanted[seen.group] is None)
+                self._note(seen.group, seen.error, seen.committed, seen.partition_errors, wanted)
                 await slices.breathe()
         except (BrokerFailed, *DECODE_ERRORS, KeyError) as error:
             self._failed(node, wanted, error)
+
+    async def _fetch_shares(self, node: int, wanted: Wanted) -> None:
+        if not wanted:
+            return
+        items = [self._item(self._memories[group], topics) for group, topics in wanted.items()]
+        slices = Slices()
+        try:
+            answer = await self._brokers.ask(node, share_offsets(items))
+            for seen in read_share_offsets(answer):
+                self._note(seen.group, seen.error, seen.starts, seen.partition_errors, wanted, seen.lags)
+                await slices.breathe()
+        except (BrokerFailed, *DECODE_ERRORS, KeyError) as error:
+            self._failed(node, wanted, error)
+
+    def _note(
+        self,
+        group: str,
+        error: int,
+        committed: wire.Committed,
+        partition_errors: Mapping[str, int],
+        wanted: Wanted,
+        lags: wire.Committed | None = None,
+    ) -> None:
+        if error == codes.GROUP_ID_NOT_FOUND:
+            self.fetched[group] = Fetched({}, complete=True, lags=lags)
+        elif error:
+            self._group_error(group, error)
+        else:
+            for topic, code in partition_errors.items():
+                self._topic_error(group, topic, code)
+            self.fetched[group] = Fetched(committed, complete=wanted[group] is None, lags=lags)
 
     def _item(self, memory: GroupMemory, topics: tuple[str, ...] | None) -> bytes:
         key = (self._topology.generation, topics)
@@ -123,79 +196,66 @@ class Coordinators:
 
     async def _describe(self, node: int, groups: list[str]) -> None:
         now = asyncio.get_running_loop().time()
-        memories = [self._memories[group] for group in groups]
-        unknown = [m for m in memories if m.kind is GroupKind.UNKNOWN]
-        consumer = [m.name for m in memories if m.kind is GroupKind.CONSUMER]
-        due = [m for m in unknown if now - m.other_kind_at >= _OTHER_KIND_AGAIN_SECONDS]
-        if consumer or due:
-            consumer += [m.name for m in unknown]
+        asked: dict[GroupKind, list[str]] = {kind: [] for kind in DESCRIPTIONS}
+        unknown = []
+        for group in groups:
+            memory = self._memories[group]
+            if memory.kind is GroupKind.UNKNOWN:
+                unknown.append(memory)
+            else:
+                asked[memory.kind].append(group)
+        every = any(now - memory.every_kind_at >= _EVERY_KIND_AGAIN_SECONDS for memory in unknown)
+        for kind, names in asked.items():
+            if names or every or kind is GroupKind.CLASSIC:
+                names += [memory.name for memory in unknown]
+        if every:
             for memory in unknown:
-                memory.other_kind_at = now
-        classic = [m.name for m in memories if m.kind is not GroupKind.CONSUMER]
-        remembered = {m.name for m in memories if m.kind is not GroupKind.UNKNOWN}
+                memory.every_kind_at = now
+            self.asked_as_every_kind.update(memory.name for memory in unknown)
+        remembered = set(groups) - {memory.name for memory in unknown}
         try:
-            lost_consumer, lost_classic = await asyncio.gather(
-                self._describe_consumer(node, consumer), self._describe_classic(node, classic)
-            )
-            # A remembered kind that does not know its group any more: perhaps it came back as the other kind.
-            await asyncio.gather(
-                self._describe_consumer(node, lost_classic & remembered),
-                self._describe_classic(node, lost_consumer & remembered),
-            )
+            lost = await self._describe_as(node, asked)
+            # A remembered kind that does not know its group any more: perhaps it came back as another kind.
+            again = {kind: [g for k, each in lost.items() if k is not kind for g in each] for kind in DESCRIPTIONS}
+            again = {kind: [group for group in names if group in remembered] for kind, names in again.items()}
+            await self._describe_as(node, again)
+            self.asked_as_every_kind.update(*again.values())
         except (BrokerFailed, *DECODE_ERRORS, KeyError) as error:
             self._failed(node, groups, error)
 
-    async def _describe_consumer(self, node: int, groups: Iterable[str]) -> set[str]:
-        """Returns the groups that are not of this kind."""
-        names = list(groups)
-        if not names:
-            return set()
+    async def _describe_as(self, node: int, asked: Mapping[GroupKind, list[str]]) -> dict[GroupKind, set[str]]:
+        """Returns the groups that are not of the kind that they were asked for as."""
+        kinds = [kind for kind, names in asked.items() if names]
+        lost = await asyncio.gather(*(self._describe_kind(node, kind, asked[kind]) for kind in kinds))
+        return dict(zip(kinds, lost, strict=True))
+
+    async def _describe_kind(self, node: int, kind: GroupKind, names: list[str]) -> set[str]:
+        how = DESCRIPTIONS[kind]
         try:
-            answer = await self._brokers.ask(node, wire.describe_consumer(names))
-        except RequestUnsupported:  # a broker before 3.7 has no groups of this kind
-            answer = None
-        self.asked_as_consumer.update(names)
+            answer = await self._brokers.ask(node, how.request(names))
+        except RequestUnsupported:
+            if kind is GroupKind.CLASSIC:
+                raise
+            return self._lost(set(names), kind)  # an older broker, or a protocol that is off: no such groups
         lost: set[str] = set()
         slices = Slices()
-        for seen in () if answer is None else wire.read_consumer(answer):
+        for seen in how.read(answer):
             if seen.error in _NOT_OF_THIS_KIND:
                 lost.add(seen.group)
             elif seen.error:
                 self._group_error(seen.group, seen.error)
             else:
                 memory = self._memories[seen.group]
-                if memory.kind is not GroupKind.CONSUMER or memory.body_hash != hash(seen.body):
-                    facts = parse_consumer(seen.body, answer.version if answer else 0)
-                    memory.learn(GroupKind.CONSUMER, facts)
-                    memory.body_hash = hash(seen.body)
-            await slices.breathe()
-        return self._lost(set(names) if answer is None else lost, GroupKind.CONSUMER)
-
-    async def _describe_classic(self, node: int, groups: Iterable[str]) -> set[str]:
-        """Returns the groups that are not of this kind: Dead."""
-        names = list(groups)
-        if not names:
-            return set()
-        answer = await self._brokers.ask(node, wire.describe_classic(names))
-        lost: set[str] = set()
-        slices = Slices()
-        for seen in wire.read_classic(answer.data):
-            if seen.error == codes.GROUP_ID_NOT_FOUND:
-                lost.add(seen.group)
-            elif seen.error:
-                self._group_error(seen.group, seen.error)
-            else:
-                memory = self._memories[seen.group]
-                if memory.kind is GroupKind.CLASSIC and memory.body_hash == hash(seen.body):
+                if memory.kind is kind and memory.body_hash == hash(seen.body):
                     continue
-                facts = parse_classic(seen.body)
-                if facts.state is GroupState.DEAD:
+                facts = how.parse(seen.body, answer.version)
+                if facts.state is GroupState.DEAD:  # the classic request's word for a group that is not of its kind
                     lost.add(seen.group)
-                elif memory.kind is not GroupKind.CONSUMER:  # else the other request has just answered for it
-                    memory.learn(GroupKind.CLASSIC, facts)
+                elif memory.kind in (kind, GroupKind.UNKNOWN):  # else another request has just answered for it
+                    memory.learn(kind, facts)
                     memory.body_hash = hash(seen.body)
             await slices.breathe()
-        return self._lost(lost, GroupKind.CLASSIC)
+        return self._lost(lost, kind)
 
     def _lost(self, groups: set[str], kind: GroupKind) -> set[str]:
         for group in groups:
@@ -218,6 +278,10 @@ class Coordinators:
     def _group_error(self, group: str, error: int) -> None:
         if error == codes.GROUP_AUTHORIZATION_FAILED:
             message = f"the right Describe on group {group} is missing: {codes.words(error)}"
+            self.problems[group] = Problem(SourceReason.AUTHORIZATION_FAILED, message, False)
+            return
+        if error == codes.TOPIC_AUTHORIZATION_FAILED:
+            message = f"the right Describe on a topic of group {group} is missing: {codes.words(error)}"
             self.problems[group] = Problem(SourceReason.AUTHORIZATION_FAILED, message, False)
             return
         moved = error in codes.COORDINATOR_MOVED

@@ -1,8 +1,8 @@
 """What a describe answer says about a group, and how many of its consumers can have work.
 
-A group is of the classic kind (DescribeGroups) or of KIP-848's (ConsumerGroupDescribe). The classic request
-calls an unknown group and a KIP-848 group alike Dead, without an error, so Dead alone never means that
-there are no consumers.
+Here the classic kind (DescribeGroups) and KIP-848's (ConsumerGroupDescribe); `shares` and `streams` have the other two.
+The classic request calls an unknown group and one of another kind alike Dead, without an error, so Dead alone never
+means that there are no consumers.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.streams_assignment import STREAMS_ASSIGNOR, TaskId, read_tasks
 from consumer_autoscaler.sources.kafka.wire import skip_consumer_member_head, skip_consumer_member_tail
 
 
-class GroupKind(Enum):
-    UNKNOWN = "unknown"
-    CLASSIC = "classic"
-    CONSUMER = "consumer"
+@dataclass(frozen=True, slots=True)
+class Subtopology:
+    """A part of a Streams topology: as many tasks as the largest of its `topics` has partitions, at least `tasks`."""
+
+    topics: tuple[str, ...]
+    tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class GroupFacts:
     The classic kind tells members' subscriptions and assignments only while the group is Stable;
     `idle_members` is 0 otherwise. `assignor` is empty where it is not told. `partitions` is the highest
     partition given out plus one, per topic: more than the metadata has means that the metadata is old.
+    `tasks` (classic Streams) and `subtopologies` (KIP-1071) say how much work there is to give out, where told.
     """
 
     state: GroupState
@@ -38,6 +41,8 @@ class GroupFacts:
     assignor: str = ""
     topics: tuple[str, ...] | None = None
     partitions: tuple[tuple[str, int], ...] = ()
+    tasks: int = 0
+    subtopologies: tuple[Subtopology, ...] = ()
 
 
 GONE = GroupFacts(state=GroupState.DEAD)
@@ -73,6 +78,7 @@ def parse_classic(body: bytes) -> GroupFacts:
     readable = stable and protocol_type in ("consumer", "stream")
     topics: set[str] = set()
     highest: dict[str, int] = {}
+    tasks: set[TaskId] | None = set() if assignor == STREAMS_ASSIGNOR else None
     idle = 0
     members = cursor.count()
     for _ in range(members):
@@ -82,7 +88,12 @@ def parse_classic(body: bytes) -> GroupFacts:
         cursor.skip_tags()
         if readable:
             topics.update(_subscribed(subscription))
-            idle += not _note_assigned(assignment, highest)
+            some, own = _note_assigned(assignment, highest)
+            if assignor == STREAMS_ASSIGNOR:  # a member without a partition may keep standby copies of state
+                given = read_tasks(own)
+                some = some or given is None or bool(given.standby)
+                tasks = None if tasks is None or given is None else tasks | given.active
+            idle += not some
     return GroupFacts(
         state=state,
         members=members,
@@ -90,6 +101,7 @@ def parse_classic(body: bytes) -> GroupFacts:
         assignor=sys.intern(assignor),
         topics=tuple(sorted(topics)) if readable and topics else None,
         partitions=tuple(highest.items()),
+        tasks=len(tasks) if tasks else 0,
     )
 
 
@@ -103,8 +115,11 @@ def _subscribed(metadata: bytes) -> list[str]:
         return []
 
 
-def _note_assigned(assignment: bytes, highest: dict[str, int]) -> bool:
-    """Whether a ConsumerProtocolAssignment gives its member any partition. No bytes at all: it gives none."""
+def _note_assigned(assignment: bytes, highest: dict[str, int]) -> tuple[bool, bytes]:
+    """Whether a ConsumerProtocolAssignment gives its member any partition, and the assignor's own bytes.
+
+    No bytes at all: it gives none.
+    """
     cursor = Cursor(assignment)
     some = False
     try:
@@ -114,9 +129,9 @@ def _note_assigned(assignment: bytes, highest: dict[str, int]) -> bool:
             for _ in range(cursor.old_count()):
                 highest[topic] = max(highest.get(topic, 0), cursor.int32() + 1)
                 some = True
+        return some, cursor.take(cursor.old_count())
     except DECODE_ERRORS:
-        return bool(assignment)  # another form: busy as far as can be told
-    return some
+        return bool(assignment), b""  # another form: busy as far as can be told
 
 
 def parse_consumer(body: bytes, version: int) -> GroupFacts:
@@ -133,8 +148,8 @@ def parse_consumer(body: bytes, version: int) -> GroupFacts:
         skip_consumer_member_head(cursor)
         topics.update(sys.intern(cursor.string()) for _ in range(cursor.count()))
         by_expression = bool(cursor.blob())
-        own = _note_consumer_assignment(cursor, highest)
-        target = _note_consumer_assignment(cursor, highest)
+        own = note_assignment(cursor, highest)
+        target = note_assignment(cursor, highest)
         if by_expression:  # what the expression matches is what the members are given
             topics.update(own, target)
         idle += not own
@@ -149,7 +164,8 @@ def parse_consumer(body: bytes, version: int) -> GroupFacts:
     )
 
 
-def _note_consumer_assignment(cursor: Cursor, highest: dict[str, int]) -> set[str]:
+def note_assignment(cursor: Cursor, highest: dict[str, int]) -> set[str]:
+    """The topics of an assignment as KIP-848 and KIP-932 write it; notes the partitions in `highest`."""
     topics: set[str] = set()
     for _ in range(cursor.count()):
         cursor.skip(16)  # topic id

@@ -88,6 +88,11 @@ class Topology:
         """None while it was never asked for."""
         return self._topics.get(name)
 
+    def partition_count(self, name: str) -> int:
+        """0 for a topic that is not known or not there."""
+        topic = self._topics.get(name)
+        return len(topic.leaders) if topic is not None else 0
+
     def usable_topics(self) -> list[Topic]:
         """All topics that somebody asked for of late and that are there."""
         return [topic for topic in self._topics.values() if topic.leaders and not topic.error]

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
-from consumer_autoscaler.decision.values import GroupReading, OffsetReset, PartitionReading, Unavailable
+from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, PartitionReading, Unavailable
 from consumer_autoscaler.sources.kafka import codes
 from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
-from consumer_autoscaler.sources.kafka.groups import GONE, GroupKind, partition_ceiling
+from consumer_autoscaler.sources.kafka.groups import GONE
 from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, partition_readings
 from consumer_autoscaler.sources.kafka.offsets import Offsets, Problem
+from consumer_autoscaler.sources.kafka.shares import share_readings, upper_bound_note
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
 
 VANISHED_SECONDS = 30.0
@@ -69,9 +70,9 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
     """The outcome for a watch over the topics `names`; `at` goes into the reading, `now` is the loop's time."""
     memory, fetched = answers.memories[watch.group], answers.coordinators.fetched[watch.group]
     commits = any(offset >= 0 for rows in fetched.committed.values() for offset in rows.values())
-    asked_both = watch.group in answers.coordinators.asked_as_consumer
-    if commits and memory.kind is GroupKind.UNKNOWN and not asked_both:
-        memory.other_kind_at = -float("inf")
+    asked_all = watch.group in answers.coordinators.asked_as_every_kind
+    if commits and memory.kind is GroupKind.UNKNOWN and not asked_all:
+        memory.every_kind_at = -float("inf")
         return _again(f"what kind of group {watch.group} is, is not known yet")
     found = _usable(watch, names, answers.topology)
     if isinstance(found, Outcome):
@@ -84,14 +85,7 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
     readings: dict[str, list[PartitionReading]] = {}
     for topic in found.topics:
         try:
-            readings[topic.name] = partition_readings(
-                topic.name,
-                committed=fetched.committed.get(topic.name, {}),
-                starts=topic.starts,
-                ends=answers.ends.values[topic.name],
-                reset=watch.offset_reset,
-                previous=watch.last.get(topic.name, ()),
-            )
+            readings[topic.name] = _readings(watch, topic, fetched, answers.ends.values[topic.name])
         except Inconsistent as error:
             topic.starts = [-1] * len(topic.leaders)
             return _again(f"topic {topic.name}: {error}")
@@ -103,15 +97,43 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
     reading = GroupReading(
         at=at,
         state=memory.facts.state,
+        kind=memory.kind,
         members=memory.facts.members,
         idle_members=memory.facts.idle_members,
         assignor=memory.assignor,
         partitions=partitions,
-        partition_ceiling=partition_ceiling(memory.assignor, map(len, readings.values())),
+        partition_ceiling=memory.ceiling(map(len, readings.values()), answers.topology),
         never_committed=all(partition.committed_offset is None for partition in partitions),
-        note="; ".join(note for note in (found.note, _beyond_note(watch.beyond)) if note),
+        note="; ".join(filter(None, (found.note, _beyond_note(watch.beyond), _share_note(partitions, fetched)))),
     )
     return Outcome(reading)
+
+
+def _readings(watch: Watch, topic: Topic, fetched: Fetched, ends: list[int]) -> list[PartitionReading]:
+    """Raises Inconsistent when the offsets cannot all be of the same log."""
+    positions, previous = fetched.committed.get(topic.name, {}), watch.last.get(topic.name, ())
+    if fetched.lags is None:
+        return partition_readings(
+            topic.name,
+            committed=positions,
+            starts=topic.starts,
+            ends=ends,
+            reset=watch.offset_reset,
+            previous=previous,
+        )
+    return share_readings(
+        topic.name,
+        positions=positions,
+        lags=fetched.lags.get(topic.name, {}),
+        starts=topic.starts,
+        ends=ends,
+        reset=watch.offset_reset,
+        previous=previous,
+    )
+
+
+def _share_note(partitions: tuple[PartitionReading, ...], fetched: Fetched) -> str:
+    return "" if fetched.lags is None else upper_bound_note(partitions, fetched.lags)
 
 
 def _usable(watch: Watch, names: tuple[str, ...], topology: Topology) -> _Topics | Outcome:

@@ -29,7 +29,7 @@ LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, CONSUME
     69,
 )
 
-LIST_GROUPS = 16
+LIST_GROUPS, SHARE_GROUP_DESCRIBE, STREAMS_GROUP_DESCRIBE, DESCRIBE_SHARE_GROUP_OFFSETS = 16, 77, 89, 90
 
 REQUEST_NAMES: Mapping[int, str] = {
     LIST_OFFSETS: "ListOffsets",
@@ -39,6 +39,9 @@ REQUEST_NAMES: Mapping[int, str] = {
     DESCRIBE_GROUPS: "DescribeGroups",
     CONSUMER_GROUP_DESCRIBE: "ConsumerGroupDescribe",
     LIST_GROUPS: "ListGroups",
+    SHARE_GROUP_DESCRIBE: "ShareGroupDescribe",
+    STREAMS_GROUP_DESCRIBE: "StreamsGroupDescribe",
+    DESCRIBE_SHARE_GROUP_OFFSETS: "DescribeShareGroupOffsets",
 }
 
 END_OFFSETS, START_OFFSETS = -1, -2  # ListOffsets' special timestamps
