@@ -24,6 +24,7 @@ from aiokafka.errors import KafkaError
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.names import Names
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.wire import (
     Answer,
@@ -92,10 +93,12 @@ class _Dialer:
         self.timeout_seconds = timeout_seconds
         self._stats = stats
         self._client_id = client_id
+        self._names = Names()
 
     async def connect(self, host: str, port: int) -> AIOKafkaConnection:
         """Connects and asks for the broker's request versions. Raises anything: callers catch broadly."""
         async with asyncio.timeout(self.timeout_seconds):
+            await self._names.look_up(host)
             return await create_conn(
                 host,
                 port,
