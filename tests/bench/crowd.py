@@ -242,7 +242,7 @@ class Crowd:
                 topic, partition = topic_name(number % self._groups), number // self._groups % self._partitions
                 wanted[self._leaders[topic][partition]][topic].append(partition)
             self._sent = max(due, self._sent)
-            batch = _one_record()
+            batch = one_record()
             await asyncio.gather(*(self._send(node, topics, batch) for node, topics in wanted.items()))
             await asyncio.sleep(_TICK_SECONDS)
 
@@ -268,7 +268,7 @@ class Crowd:
             await member.commit(moved)
 
 
-def _one_record() -> bytes:
+def one_record() -> bytes:
     """A batch of one record of 100 bytes, written now."""
     builder = DefaultRecordBatchBuilder(
         magic=2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from types import TracebackType
 from typing import Self
 
@@ -11,21 +12,25 @@ from typing import Self
 class Proxy:
     """`async with Proxy(host, port)` listens on `port` of 127.0.0.1 and forwards to the given address.
 
+    `listen` asks for that port; `accepted` are the times of all connections so far, by the monotonic clock.
+
     Frozen, it keeps connections open, accepts new ones and forwards nothing, as a peer that hangs does.
     `delay_seconds` is how long it keeps what a client sends before it forwards it; answers are not delayed.
     """
 
     delay_seconds = 0.0
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, listen: int = 0) -> None:
         self._target = (host, port)
+        self._listen = listen
+        self.accepted: list[float] = []
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._listen)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -51,6 +56,7 @@ class Proxy:
         self._writers.clear()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted.append(time.monotonic())
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
