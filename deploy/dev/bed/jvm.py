@@ -28,14 +28,13 @@ _POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>bed</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
-    </dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
-    </dependency>{logging}
+  <dependencies>{dependencies}
   </dependencies>
 </project>
 """
+_POM_KAFKA = """
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{version}</version>
+    </dependency>"""
 # Kafka 4's artifacts, unlike its release archive, bring log4j 2 without what connects it: a silent broker.
 _POM_LOGGING = """
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId>
@@ -44,7 +43,21 @@ _POM_LOGGING = """
 
 def kafka_libs(version: str = KAFKA_VERSION) -> Path:
     """The folder with Kafka's jars (`java -cp 'FOLDER/*' kafka.Kafka …`); raises PartUnavailable."""
-    target = cache() / f"kafka-{version}" / "libs"
+    return _libs(version, cache() / f"kafka-{version}" / "libs", ("kafka_2.13", "kafka-tools"))
+
+
+def streams_libs(version: str = KAFKA_VERSION) -> Path:
+    """The folder with the jars of Kafka Streams and its published demos; raises PartUnavailable.
+
+    Kafka's release archive has them beside the broker's, its broker artifacts do not need them.
+    """
+    whole = kafka_libs(version)
+    if (whole / f"kafka-streams-examples-{version}.jar").exists():
+        return whole
+    return _libs(version, cache() / f"kafka-{version}" / "streams-libs", ("kafka-streams-examples",))
+
+
+def _libs(version: str, target: Path, artifacts: tuple[str, ...]) -> Path:
     if target.is_dir():
         return target
     with locked(target):
@@ -53,20 +66,21 @@ def kafka_libs(version: str = KAFKA_VERSION) -> Path:
         tried = []
         for obtain in (_kafka_from_maven, _kafka_from_release):
             try:
-                obtain(version, target)
+                obtain(version, target, artifacts)
                 return target
             except PartUnavailable as error:
                 tried.append(str(error))
     raise PartUnavailable(f"Kafka {version} cannot be obtained:\n" + "\n".join(f"- {line}" for line in tried))
 
 
-def _kafka_from_maven(version: str, target: Path) -> None:
+def _kafka_from_maven(version: str, target: Path, artifacts: tuple[str, ...]) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise PartUnavailable("mvn is not installed")
     with scratch(target) as folder, progress(f"Kafka {version}: Maven artifacts"):
-        logging = "" if version.startswith("3.") else _POM_LOGGING
-        (folder / "pom.xml").write_text(_POM.format(version=version, logging=logging))
+        dependencies = "".join(_POM_KAFKA.format(name=name, version=version) for name in artifacts)
+        dependencies += "" if version.startswith("3.") else _POM_LOGGING
+        (folder / "pom.xml").write_text(_POM.format(dependencies=dependencies))
         run(
             [
                 *(maven, "-B", "-q", "--strict-checksums", "-f", folder / "pom.xml"),
@@ -81,7 +95,7 @@ def _kafka_from_maven(version: str, target: Path) -> None:
         (folder / "libs").rename(target)
 
 
-def _kafka_from_release(version: str, target: Path) -> None:
+def _kafka_from_release(version: str, target: Path, _artifacts: tuple[str, ...]) -> None:
     name = f"kafka_2.13-{version}"
     refusal = PartUnavailable("no mirror")
     with scratch(target) as folder, progress(f"Kafka {version}: release archive"):

@@ -87,6 +87,7 @@ class Kafka(Part):
 
     run_dir: kept when given, else a temporary folder that is removed at the end.
     settings: broker settings that override the bed's.
+    features: feature levels other than the version's own, such as share groups on 4.1 ({"share.version": 1}).
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Kafka(Part):
         auto_create_topics: bool = True,
         heap_mib: int = 400,
         settings: Mapping[str, str] | None = None,
+        features: Mapping[str, int] | None = None,
     ) -> None:
         if brokers not in (1, 3):
             raise ValueError("brokers must be 1 or 3: a quorum of two is no safer than one")
@@ -106,6 +108,7 @@ class Kafka(Part):
         self._auto_create_topics = auto_create_topics
         self._heap_mib = heap_mib
         self._settings = dict(settings or {})
+        self._features = dict(features or {})
         self._temporary = run_dir is None
         self.run_dir = run_dir or Path(tempfile.mkdtemp(prefix="bed-kafka-"))
         self._brokers: list[_Broker] = []
@@ -287,6 +290,7 @@ class Kafka(Part):
                 *self._java_command("-Xmx128m"),
                 *("kafka.tools.StorageTool", "format", "--cluster-id", cluster),
                 *("--config", str(first / "server.properties")),
+                *(part for name, level in self._features.items() for part in ("--feature", f"{name}={level}")),
             ],
             capture_output=True,
             text=True,
