@@ -31,6 +31,7 @@ from consumer_autoscaler.sources.protocol import GroupRequest
 pytestmark = pytest.mark.integration
 
 _TIMEOUT_SECONDS = 2.0  # of one request
+_NEVER_SECONDS = 60.0
 _GROUPS = 100
 _TOPICS = {f"one-{i}": 1 for i in range(9)} | {f"three-{i}": 3 for i in range(3)}
 _VICTIM = 1
@@ -141,6 +142,17 @@ async def _outage(brokers: Kafka, aside: Aside, kafka: Kafka, source: KafkaLagSo
         await eventually(lambda: all(each.good() for each in seen.values()), 20)
         spared = [seen[group] for group in groups if _VICTIM not in load.served_by(group)]
         assert 0 < len(spared) < _GROUPS
+        patient = KafkaLagSource(time.time, request_timeout_seconds=_NEVER_SECONDS)
+        stack.push_async_callback(patient.aclose)
+        calm = next(group for group in groups if seen[group] in spared)
+        follower = Followed(patient.subscribe(request(brokers.bootstrap, calm, groups[calm])))
+        await stack.enter_async_context(follower)
+        rest = [group for group in groups if seen[group] not in spared][:20]
+        for group in rest:
+            await stack.enter_async_context(
+                Followed(patient.subscribe(request(brokers.bootstrap, group, groups[group])))
+            )
+        await eventually(follower.good)
         load.away = {_VICTIM}
         begin = time.time()
         await aside(hit, _VICTIM)
@@ -166,6 +178,7 @@ async def _outage(brokers: Kafka, aside: Aside, kafka: Kafka, source: KafkaLagSo
             assert len(each.good(back)) >= 2, f"{group}: {each.readings[-3:]}"
         waits = [each.longest_wait(begin, end) for each in spared]
         assert max(waits) < 1.5 + _TIMEOUT_SECONDS, "groups of living brokers wait for others"
+        assert follower.good(begin + 1.0, begin + 5.0), "a broker that is silent is waited for by all"
         assert not any(each.bad() for each in spared), "groups of living brokers are not read"
         assert other.longest_wait(begin, end) < 2.5, "another cluster waits"
         unread = [reading for each in seen.values() for reading in each.bad()]

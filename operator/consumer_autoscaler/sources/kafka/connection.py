@@ -43,6 +43,7 @@ _PROBE_FOR_SECONDS = 900.0  # a broker that nobody asked for that long is not tr
 _IDLE_MS = 9 * 60 * 1000  # just below the ten minutes after which brokers drop an idle connection
 _NEXT_ADDRESS_SECONDS = 0.3  # how long one bootstrap address is waited for before the next is asked as well
 _DEFAULT_PORT = 9092
+_SILENT_SECONDS = 0.5
 
 
 class BrokerFailed(Exception):
@@ -128,6 +129,7 @@ class _Broker:
         self._failures = 0
         self._why = ""
         self._asked_at = 0.0
+        self._waiting: dict[object, float] = {}  # since when each caller waits
 
     @property
     def connected(self) -> bool:
@@ -137,6 +139,11 @@ class _Broker:
     def failing(self) -> bool:
         return self._failures > 0
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long the caller that waits longest has been without an answer."""
+        return asyncio.get_running_loop().time() - min(self._waiting.values()) if self._waiting else 0.0
+
     def adopt(self, connection: AIOKafkaConnection) -> bool:
         """Takes over a connection that was made to the same address; False when it has or makes one."""
         if self.connected or self._task is not None:
@@ -145,6 +152,14 @@ class _Broker:
         return True
 
     async def ask(self, request: Request) -> Answer:
+        caller = object()
+        self._waiting[caller] = asyncio.get_running_loop().time()
+        try:
+            return await self._ask(request)
+        finally:
+            del self._waiting[caller]
+
+    async def _ask(self, request: Request) -> Answer:
         connection = await self._ready()
         try:
             return await self._dialer.ask(connection, request)
@@ -248,6 +263,10 @@ class Brokers:
     def connections(self) -> int:
         return sum(broker.connected for broker in self._brokers.values())
 
+    def silent(self, seconds: float) -> set[int]:
+        """The brokers that somebody has waited for that long."""
+        return {node for node, broker in self._brokers.items() if broker.silent_seconds >= seconds}
+
     async def ask(self, node_id: int, request: Request) -> Answer:
         broker = self._brokers.get(node_id)
         if broker is None:
@@ -255,10 +274,10 @@ class Brokers:
         return await broker.ask(request)
 
     async def ask_any(self, request: Request) -> Answer:
-        """Asks brokers one after the other, connected ones first, until one answers."""
+        """Asks one broker after the other until one answers; first those that are connected and keep nobody waiting."""
         brokers = [broker for broker in self._brokers.values() if not broker.failing]
         random.shuffle(brokers)
-        brokers.sort(key=lambda broker: not broker.connected)
+        brokers.sort(key=lambda broker: (broker.silent_seconds > _SILENT_SECONDS, not broker.connected))
         failure = BrokerFailed(f"no broker of the cluster behind {', '.join(self._bootstrap)} answers")
         for broker in brokers:
             try:

@@ -9,6 +9,7 @@ overlap.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
 from consumer_autoscaler.sources.kafka.connection import Brokers
-from consumer_autoscaler.sources.kafka.reading import ClusterReader
+from consumer_autoscaler.sources.kafka.reading import ClusterReader, Results
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.verdict import Watch
 from consumer_autoscaler.sources.protocol import GroupRequest
@@ -25,6 +26,7 @@ from consumer_autoscaler.sources.protocol import GroupRequest
 log = logging.getLogger(__name__)
 
 _JOIN_SECONDS = 0.05
+_AT_ONCE = 50  # readings handed over before the loop runs again: whoever gets one works on it at once
 _READING_TIMEOUTS = 3  # a reading may wait for that many requests, one after the other
 _CLOSED = Unavailable(SourceReason.NOT_READ_YET, "the reading of this group has ended")
 
@@ -126,21 +128,28 @@ class _Schedule:
             return
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        waiting = {subscription.watch: subscription for subscription in due}
         try:
-            results = await self._cluster.reader.read([subscription.watch for subscription in due])
+            results = await self._cluster.reader.read(
+                [subscription.watch for subscription in due], early=lambda early: self._deliver(early, waiting)
+            )
         except Exception as error:  # the border of a reading: a defect in it must not end the tick
             log.exception("a reading failed")
             failed = Unavailable(SourceReason.PARTIAL_READING, f"the reading failed: {type(error).__name__}")
-            results = {subscription.watch: failed for subscription in due}
+            results = dict.fromkeys(waiting, failed)
         self._stats.batches += 1
         self._stats.last_batch_seconds = loop.time() - begin
-        for subscription in due:
-            result = results[subscription.watch]
+        while waiting:
+            self._deliver({watch: results[watch] for watch in itertools.islice(waiting, _AT_ONCE)}, waiting)
+            await asyncio.sleep(0)
+
+    def _deliver(self, results: Results, waiting: dict[Watch, KafkaSubscription]) -> None:
+        for watch, result in results.items():
             if isinstance(result, Unavailable):
                 self._stats.failures[result.reason.value] += 1
             else:
                 self._stats.readings += 1
-            subscription.put(result)
+            waiting.pop(watch).put(result)
 
     def end(self) -> None:
         self.task.cancel()

@@ -3,12 +3,15 @@
 Commits are read first and ends after, so that a lag errs upwards by what was produced in between, and is
 never negative by timing. What fails is asked once more, after the leaders and coordinators it names have
 been looked up again; a group that is then not complete is Unavailable, never a part of a sum.
+
+While a broker does not answer, the groups that need nothing from it are read by themselves, after a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from consumer_autoscaler.decision.reasons import SourceReason
@@ -22,8 +25,11 @@ from consumer_autoscaler.sources.kafka.topology import Topic, Topology
 from consumer_autoscaler.sources.kafka.transactions import OpenTransactions
 from consumer_autoscaler.sources.kafka.verdict import Answers, Outcome, Watch, judge
 
+Results = Mapping[Watch, GroupReading | Unavailable]
+
 _STARTS_MAX_AGE_SECONDS = 295.0
 _FORGET_GROUP_SECONDS = 900.0
+_PATIENCE_SECONDS = 1.0  # how long the groups of other brokers wait for one that does not answer
 
 
 class ClusterReader:
@@ -39,10 +45,47 @@ class ClusterReader:
         self._starts_read_at = -float("inf")
         self._transactions = OpenTransactions()
 
-    async def read(self, watches: Sequence[Watch]) -> dict[Watch, GroupReading | Unavailable]:
-        """One result for each watch, within the timeout; raises nothing but what is a defect here."""
-        outcomes: dict[Watch, Outcome] = {}
+    async def read(
+        self, watches: Sequence[Watch], *, early: Callable[[Results], None] | None = None
+    ) -> dict[Watch, GroupReading | Unavailable]:
+        """One result for each watch, within the timeout; raises nothing but what is a defect here.
+
+        `early` is called with results that need not wait for a broker that is silent; they are in the end's too.
+        """
         self._remember({watch.group for watch in watches})
+        reading = asyncio.create_task(self._read(watches))
+        given: dict[Watch, GroupReading | Unavailable] = {}
+        try:
+            while early is not None and not (await asyncio.wait([reading], timeout=_PATIENCE_SECONDS))[0]:
+                if spared := await self._read_spared([watch for watch in watches if watch not in given]):
+                    given |= spared
+                    early(spared)
+            return await reading | given
+        finally:
+            reading.cancel()
+
+    async def _read_spared(self, watches: Sequence[Watch]) -> dict[Watch, GroupReading | Unavailable]:
+        """Reads those that need no broker which is silent at present."""
+        silent = self._brokers.silent(_PATIENCE_SECONDS / 2)
+        spared = [watch for watch in watches if silent.isdisjoint(self._needed_by(watch) or silent)]
+        outcomes: dict[Watch, Outcome] = {}
+        if silent and spared:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    await self._pass(spared, outcomes)
+        return {watch: outcome.result for watch, outcome in outcomes.items() if not outcome.again}
+
+    def _needed_by(self, watch: Watch) -> set[int]:
+        """The brokers that a reading asks for it; empty when they are not known."""
+        names = watch.topics or self._memories[watch.group].topics or tuple(watch.last)
+        topics = [self._topology.topic(name) for name in names]
+        coordinators = {node for node, _ in self._topology.by_coordinator([watch.group])}
+        if not (names and coordinators and all(topics)):
+            return set()
+        return coordinators.union(*(topic.leaders for topic in topics if topic is not None))
+
+    async def _read(self, watches: Sequence[Watch]) -> dict[Watch, GroupReading | Unavailable]:
+        outcomes: dict[Watch, Outcome] = {}
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._pass(watches, outcomes)
