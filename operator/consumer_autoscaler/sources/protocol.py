@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
+from consumer_autoscaler.sources.kafka.security import Security
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class GroupRequest:
     offset_reset: OffsetReset = OffsetReset.LATEST
     isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     interval_seconds: float = 15
+    security: Security | None = None  # PLAINTEXT without
 
 
 class Subscription(Protocol):

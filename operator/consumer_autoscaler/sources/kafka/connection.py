@@ -9,6 +9,8 @@ bootstrap addresses.
   costs one timeout.
 - When no known broker answers, the bootstrap addresses are asked, soon all at once; while they fail, with
   backoff too.
+- A broker that refuses the login is asked less often, so that a wrong password locks no account.
+- A connection whose session ends soon is replaced, and closed when its last answers must have come.
 """
 
 from __future__ import annotations
@@ -17,14 +19,16 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaError
 
 from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.sources.kafka.access import Access
 from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
-from consumer_autoscaler.sources.kafka.names import Names
+from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.security import Security
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.wire import (
     Answer,
@@ -39,8 +43,8 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_FIRST_SECONDS = 0.5
 _BACKOFF_MOST_SECONDS = 5.0
+_REFUSED_BACKOFF_MOST_SECONDS = 60.0
 _PROBE_FOR_SECONDS = 900.0  # a broker that nobody asked for that long is not tried any more; > the longest interval
-_IDLE_MS = 9 * 60 * 1000  # just below the ten minutes after which brokers drop an idle connection
 _NEXT_ADDRESS_SECONDS = 0.3  # how long one bootstrap address is waited for before the next is asked as well
 _DEFAULT_PORT = 9092
 _SILENT_SECONDS = 0.5
@@ -70,12 +74,22 @@ def parse_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def backoff_seconds(failures: int) -> float:
-    """Doubles from 0.5 s to 5 s, less up to a half by chance, so that clients do not come back together."""
-    return min(_BACKOFF_MOST_SECONDS, _BACKOFF_FIRST_SECONDS * 2.0 ** min(failures - 1, 8)) * random.uniform(0.5, 1)
+def backoff_seconds(failures: int, *, refused: bool = False) -> float:
+    """Doubles from 0.5 s to 5 s, or 60 s when the login was refused, less up to a half by chance, so that clients do
+    not come back together.
+    """
+    most = _REFUSED_BACKOFF_MOST_SECONDS if refused else _BACKOFF_MOST_SECONDS
+    return min(most, _BACKOFF_FIRST_SECONDS * 2.0 ** min(failures - 1, 8)) * random.uniform(0.5, 1)
+
+
+def _reason(error: BaseException) -> SourceReason:
+    refused = isinstance(error, AuthenticationFailed)
+    return SourceReason.AUTHENTICATION_FAILED if refused else SourceReason.BROKER_UNREACHABLE
 
 
 def _words(error: BaseException, timeout_seconds: float) -> str:
+    if isinstance(error, AuthenticationFailed):
+        return error.message
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_seconds:g} s"
     if isinstance(error, socket.gaierror):
@@ -90,31 +104,34 @@ def _words(error: BaseException, timeout_seconds: float) -> str:
 class _Dialer:
     """How a connection is made and used; the same for all brokers of a cluster."""
 
-    def __init__(self, client_id: str, timeout_seconds: float, stats: ReadingStats) -> None:
+    def __init__(self, client_id: str, timeout_seconds: float, stats: ReadingStats, access: Access) -> None:
         self.timeout_seconds = timeout_seconds
         self._stats = stats
         self._client_id = client_id
-        self._names = Names()
+        self._access = access
 
     async def connect(self, host: str, port: int) -> AIOKafkaConnection:
-        """Connects and asks for the broker's request versions. Raises anything: callers catch broadly."""
-        async with asyncio.timeout(self.timeout_seconds):
-            await self._names.look_up(host)
-            return await create_conn(
-                host,
-                port,
-                client_id=self._client_id,
-                # Behind the timeouts set here, which are the ones that act.
-                request_timeout_ms=int(self.timeout_seconds * 1000) + 1000,
-                max_idle_ms=_IDLE_MS,
-            )
+        """Connects, authenticates, and asks for the broker's request versions. Raises anything: callers catch
+        broadly.
+        """
+        return await self._access.open(host, port, client_id=self._client_id)
+
+    def due(self, connection: AIOKafkaConnection) -> bool:
+        """Whether it must be replaced soon."""
+        return self._access.due(connection)
 
     async def ask(self, connection: AIOKafkaConnection, request: Request) -> Answer:
-        async with asyncio.timeout(self.timeout_seconds):
-            pending = connection.send(request)
-            self._stats.requests[request.name] += 1
-            answer: Answer = await pending
-            return answer
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                pending = connection.send(request)
+                self._stats.requests[request.name] += 1
+                answer: Answer = await pending
+        except (KafkaError, OSError) as error:
+            if (refusal := await self._access.refusal(connection, error)) is not None:
+                raise refusal from error
+            raise
+        self._access.answered(connection)
+        return answer
 
 
 class _Broker:
@@ -128,7 +145,9 @@ class _Broker:
         self._tried = asyncio.Event()  # the attempt under way, if any, has ended at least once
         self._failures = 0
         self._why = ""
+        self._reason = SourceReason.BROKER_UNREACHABLE
         self._asked_at = 0.0
+        self._retired: set[AIOKafkaConnection] = set()  # replaced, with answers still to come
         self._waiting: dict[object, float] = {}  # since when each caller waits
 
     @property
@@ -170,25 +189,39 @@ class _Broker:
             if still_used:
                 connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
                 self._connection = None
-                if isinstance(error, TimeoutError):
+                if isinstance(error, TimeoutError | AuthenticationFailed):
                     self._failed(error)
                     self._start()
-            raise BrokerFailed(self._sentence(_words(error, self._dialer.timeout_seconds))) from error
+            words, reason = _words(error, self._dialer.timeout_seconds), _reason(error)
+            raise BrokerFailed(self._sentence(words, reason), reason) from error
 
     async def _ready(self) -> AIOKafkaConnection:
         self._asked_at = asyncio.get_running_loop().time()
         if (connection := self._connection) is not None:
-            if connection.connected():
+            if connection.connected() and not self._dialer.due(connection):
                 return connection
-            connection.close()
+            self._retire(connection)
             self._connection = None
         self._start()
         if not self._failures:
             self._tried.clear()
             await self._tried.wait()  # bounded: every attempt has a timeout
         if self._connection is None:
-            raise BrokerFailed(self._sentence(self._why))
+            raise BrokerFailed(self._sentence(self._why, self._reason), self._reason)
         return self._connection
+
+    def _retire(self, connection: AIOKafkaConnection) -> None:
+        """Closes it when every request on it has been answered or given up."""
+        if not connection.connected():
+            connection.close()
+            return
+
+        def end() -> None:
+            connection.close()
+            self._retired.discard(connection)
+
+        self._retired.add(connection)
+        asyncio.get_running_loop().call_later(self._dialer.timeout_seconds, end)
 
     def _start(self) -> None:
         if self._task is None:
@@ -197,6 +230,8 @@ class _Broker:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         try:
+            if self._failures and self._reason is SourceReason.AUTHENTICATION_FAILED:
+                await asyncio.sleep(self._pause_seconds())  # it answers and refuses: not at once again
             while True:
                 try:
                     connection = await self._dialer.connect(self.address.host, self.address.port)
@@ -207,10 +242,14 @@ class _Broker:
                     return
                 if loop.time() - self._asked_at > _PROBE_FOR_SECONDS:
                     return
-                await asyncio.sleep(backoff_seconds(self._failures))
+                await asyncio.sleep(self._pause_seconds())
         finally:
             self._task = None
             self._tried.set()
+
+    def _pause_seconds(self) -> float:
+        refused = self._reason is SourceReason.AUTHENTICATION_FAILED
+        return backoff_seconds(self._failures, refused=refused)
 
     def _connected(self, connection: AIOKafkaConnection) -> None:
         if self._failures:
@@ -220,21 +259,24 @@ class _Broker:
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
-        self._why = _words(error, self._dialer.timeout_seconds)
+        self._why, self._reason = _words(error, self._dialer.timeout_seconds), _reason(error)
         if self._failures == 1:
-            log.info("%s", self._sentence(self._why))
+            log.info("%s", self._sentence(self._why, self._reason))
         self._tried.set()
 
     def _name(self) -> str:
         return f"broker {self.address.node_id} ({self.address.host}:{self.address.port})"
 
-    def _sentence(self, why: str) -> str:
-        return f"{self._name()} does not answer: {why}"
+    def _sentence(self, why: str, reason: SourceReason) -> str:
+        refused = reason is SourceReason.AUTHENTICATION_FAILED
+        return f"{self._name()} {'does not let us in' if refused else 'does not answer'}: {why}"
 
     async def aclose(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        for retired in self._retired:
+            retired.close(reason=CloseReason.SHUTDOWN)
         if self._connection is not None:
             closed, self._connection = self._connection.close(reason=CloseReason.SHUTDOWN), None
             await asyncio.wait([closed], timeout=1)
@@ -244,14 +286,24 @@ class Brokers:
     """All brokers of one cluster. What asks raises BrokerFailed."""
 
     def __init__(
-        self, bootstrap: Iterable[str], *, client_id: str, timeout_seconds: float, stats: ReadingStats
+        self,
+        bootstrap: Iterable[str],
+        *,
+        client_id: str,
+        timeout_seconds: float,
+        stats: ReadingStats,
+        security: Security | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`security`: PLAINTEXT without. `clock`: the wall time, which only signatures for Amazon MSK need."""
         self._bootstrap = sorted(set(bootstrap))
-        self._dialer = _Dialer(client_id, timeout_seconds, stats)
+        access = Access(security or Security(), clock=clock, timeout_seconds=timeout_seconds)
+        self._dialer = _Dialer(client_id, timeout_seconds, stats, access)
         self._brokers: dict[int, _Broker] = {}
         self._bootstrap_failures = 0
         self._bootstrap_not_before = 0.0
         self._bootstrap_why = ""
+        self._bootstrap_reason = SourceReason.BROKER_UNREACHABLE
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -336,8 +388,9 @@ class Brokers:
     async def _ask_bootstrap(self, request: Request) -> tuple[AIOKafkaConnection, Answer]:
         loop = asyncio.get_running_loop()
         if loop.time() < self._bootstrap_not_before:
-            raise BrokerFailed(self._bootstrap_why)
+            raise BrokerFailed(self._bootstrap_why, self._bootstrap_reason)
         why: list[str] = []
+        reasons: set[SourceReason] = set()
         addresses = random.sample(self._bootstrap, len(self._bootstrap))
         tasks: dict[asyncio.Task[tuple[AIOKafkaConnection, Answer]], str] = {}
         pending: set[asyncio.Task[tuple[AIOKafkaConnection, Answer]]] = set()
@@ -353,6 +406,7 @@ class Brokers:
                 for task in done:
                     if (error := task.exception()) is not None:
                         why.append(f"{tasks[task]} ({_words(error, self._dialer.timeout_seconds)})")
+                        reasons.add(_reason(error))
                     elif winner is None:
                         winner = task.result()
                     else:
@@ -365,11 +419,14 @@ class Brokers:
             raise
         if winner is None:
             self._bootstrap_failures += 1
-            self._bootstrap_not_before = loop.time() + backoff_seconds(self._bootstrap_failures)
-            self._bootstrap_why = f"no bootstrap server answers: {', '.join(sorted(why))}"
+            refused = SourceReason.AUTHENTICATION_FAILED in reasons
+            self._bootstrap_not_before = loop.time() + backoff_seconds(self._bootstrap_failures, refused=refused)
+            says = "no bootstrap server lets us in" if refused else "no bootstrap server answers"
+            self._bootstrap_why = f"{says}: {', '.join(sorted(why))}"
+            self._bootstrap_reason = SourceReason.AUTHENTICATION_FAILED if refused else SourceReason.BROKER_UNREACHABLE
             if self._bootstrap_failures == 1:
                 log.info("%s", self._bootstrap_why)
-            raise BrokerFailed(self._bootstrap_why)
+            raise BrokerFailed(self._bootstrap_why, self._bootstrap_reason)
         if self._bootstrap_failures:
             log.info("a bootstrap server of %s answers again", ", ".join(self._bootstrap))
         self._bootstrap_failures = 0

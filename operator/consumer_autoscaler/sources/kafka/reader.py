@@ -19,6 +19,7 @@ from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
 from consumer_autoscaler.sources.kafka.connection import Brokers
 from consumer_autoscaler.sources.kafka.reading import ClusterReader, Results
+from consumer_autoscaler.sources.kafka.security import Security
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.verdict import Watch
 from consumer_autoscaler.sources.protocol import GroupRequest
@@ -32,9 +33,10 @@ _CLOSED = Unavailable(SourceReason.NOT_READ_YET, "the reading of this group has 
 
 
 class ClusterKey(NamedTuple):
-    """What makes two resources share connections: the same set of addresses."""
+    """What makes two resources share connections: the same set of addresses and the same way in, by content."""
 
     addresses: frozenset[str]
+    security: Security
 
 
 class KafkaSubscription:
@@ -167,6 +169,8 @@ class _Cluster:
             client_id=source.client_id,
             timeout_seconds=source.request_timeout_seconds,
             stats=source.own_stats,
+            security=key.security,
+            clock=source.clock,
         )
         self.reader = ClusterReader(
             self.brokers,
@@ -235,7 +239,8 @@ class KafkaLagSource:
         """Joins the shared reading of the request's cluster and interval. Raises RuntimeError when closed."""
         if self._closed:
             raise RuntimeError("this source is closed")
-        key = ClusterKey(frozenset(address.strip() for address in request.bootstrap_servers))
+        addresses = frozenset(address.strip() for address in request.bootstrap_servers)
+        key = ClusterKey(addresses, request.security or Security())
         if key not in self._clusters:
             self._clusters[key] = _Cluster(key, self)
         topics = tuple(sorted(set(request.topics)))

@@ -1,0 +1,34 @@
+"""PEM texts -> an SSLContext that checks the certificate and the name of the host, always."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+
+from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.security import Tls
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Reads the system's CAs from disk: not for the event loop. Raises AuthenticationFailed on bad material."""
+    try:
+        context = ssl.create_default_context(cadata=tls.ca_pem or None)
+    except (ssl.SSLError, ValueError):
+        raise AuthenticationFailed("the CA is not a certificate in PEM") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not tls.certificate_pem:
+        return context
+    # The ssl module reads a client's certificate from a file only.
+    handle, path = tempfile.mkstemp(prefix="consumer-autoscaler-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{tls.certificate_pem}\n{tls.key_pem}\n")
+        context.load_cert_chain(path, password=lambda: "")  # without it an encrypted key would ask on the terminal
+    except (ssl.SSLError, ValueError):
+        raise AuthenticationFailed(
+            "the client's certificate and key do not belong together, or are not in PEM, or the key has a password"
+        ) from None
+    finally:
+        os.unlink(path)  # noqa: PTH108
+    return context
