@@ -127,7 +127,7 @@ class _Run:
             rows = []
             if peers:
                 rows.append(self._row("consumer-autoscaler", figures))
-                rows += [row for peer in peers if (row := self._theirs(peer)) is not None]
+                rows += [self._theirs(peer) for peer in peers]
             if crowd.returncode is not None:
                 raise ProcessFailed(f"the traffic ended\n{crowd.log_tail()}")
             self._samples.add("crowd", size=size.prefix, tail=crowd.log_tail(3).splitlines())
@@ -178,8 +178,11 @@ class _Run:
                 return lines[-1], counts
             poll = lines[-1]["poll"] + 1
 
-    def _theirs(self, peer: lag_peers.Peer) -> lag_peers.Row | None:
+    def _theirs(self, peer: lag_peers.Peer) -> lag_peers.Row:
         say(peer.name)
+        if isinstance(peer, lag_peers.Absent):
+            failed = "not measured: its Go module cannot be had where this was run"
+            return lag_peers.Row(peer.name, self._size.groups, self._size.partitions, failed=failed)
         log = self._log(peer.name)
         try:
             process = peer.start(self._kafka.bootstrap, self._size.groups, log)

@@ -151,14 +151,28 @@ def _turns(process: Process) -> int:
     return process.log.read_text().count(_TURN)
 
 
+class Absent(Peer):
+    """One that cannot be had on this machine; the table says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def start(self, bootstrap: str, groups: int, log: Path) -> Process:
+        raise NotImplementedError
+
+    def round(self, process: Process) -> float:
+        raise NotImplementedError
+
+
 def available(say: Callable[[str], None]) -> list[Peer]:
-    """All peers that can be had here; says which cannot, and why."""
+    """All peers; says which cannot be built here, and why."""
     found: list[Peer] = []
     for make, name in ((Kminion, "kminion"), (KafkaExporter, "kafka_exporter")):
         try:
             found.append(make(peers.program(name)))
         except PartUnavailable as error:
             say(f"{name} is left out: {error}")
+            found.append(Absent(make.name))
     return [*found, AdminLoop()]
 
 
