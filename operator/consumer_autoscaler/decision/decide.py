@@ -19,7 +19,7 @@ from consumer_autoscaler.decision.demand import (
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels, levels_for
 from consumer_autoscaler.decision.limits import LIMITS, Proposal, Situation, unsettled_too_long
-from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
+from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason, SourceReason
 from consumer_autoscaler.decision.values import (
     Condition,
     Decision,
@@ -55,6 +55,12 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
                 f"{current} is outside of minReplicas and maxReplicas", proposal,
             )  # fmt: skip
     if isinstance(group, Unavailable):
+        if current == 0 and group.reason is SourceReason.GROUP_NOT_FOUND and policy.max_replicas > 0:
+            step = Step("Demand", 1, "there is no such group: one consumer, so that it commits and can be read")
+            proposal = Proposal(1, (step,))
+            return _decision(
+                policy, observation, history, now, 1, DecisionReason.SCALE_FROM_ZERO, step.message, proposal
+            )
         if (raised := _raised_without_reading(policy, history, current, now)) is not None:
             return _decision(
                 policy, observation, history, now, raised.replicas, DecisionReason.LAG_UNKNOWN_TOO_LONG,
@@ -66,6 +72,11 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
             policy, observation, history, now, current, DecisionReason.HOLD_LAG_UNKNOWN,
             "a partition was never committed and `offsetReset` is None",
         )  # fmt: skip
+
+    if group.unscalable is not None:
+        return _decision(
+            policy, observation, history, now, current, DecisionReason.HOLD_NOT_SCALABLE, group.unscalable.message
+        )
 
     levels = levels_for(policy, group.ceiling(history.ceiling))
     starting = scale.ready < scale.replicas and not unsettled_too_long(history, now)

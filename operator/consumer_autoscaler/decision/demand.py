@@ -48,7 +48,9 @@ class Signals:
 
 def active(policy: Policy, history: History, group: GroupReading) -> bool:
     """Whether there is work: lag above the activation, or arrivals above it since the last reading."""
-    if group.lag_messages > policy.activation_lag_messages or wants_first_commit(policy, group):
+    if group.lag_messages + group.pending_messages > policy.activation_lag_messages:
+        return True
+    if wants_first_commit(policy, group):
         return True
     if len(history.samples) < 2:
         return True  # nothing can be said yet

@@ -35,10 +35,12 @@ def source_healthy(observation: Observation) -> Condition:
         return Condition(ConditionType.SOURCE_HEALTHY, status, group.reason, group.message)
     if isinstance(processing, Unavailable):
         return Condition(ConditionType.SOURCE_HEALTHY, FALSE, processing.reason, processing.message)
+    if group.unscalable is not None:
+        return Condition(ConditionType.SOURCE_HEALTHY, FALSE, group.unscalable.reason, group.unscalable.message)
     return Condition(
         ConditionType.SOURCE_HEALTHY,
         TRUE,
-        SourceReason.VALID,
+        group.warning or SourceReason.VALID,
         group.note or "lag was read from all partitions",
     )
 

@@ -51,6 +51,13 @@ class SourceReason(StrEnum):
     MANUAL_ASSIGNMENT = "ManualAssignment"
     PARTIAL_READING = "PartialReading"
     PROCESSING_TIME_UNAVAILABLE = "ProcessingTimeUnavailable"
+    KAFKA_CONNECT = "KafkaConnect"
+    # The reading is good, and a person should look:
+    OFFSET_BEYOND_END = "OffsetBeyondEnd"
+    MESSAGES_LOST = "MessagesLost"
+    RETENTION_NEAR = "RetentionNear"
+    COMMITS_EXPIRE = "CommitsExpire"
+    REBALANCING_LONG = "RebalancingLong"
 
 
 class ScaleReason(StrEnum):
@@ -86,6 +93,8 @@ class BackpressureReason(StrEnum):
     UNDER_PROVISIONED = "UnderProvisioned"
     PARTITION_LIMIT = "PartitionLimit"
     MAX_REPLICAS = "MaxReplicas"
+    STUCK_PARTITION = "StuckPartition"
+    PARTITION_SKEW = "PartitionSkew"
     REBALANCING = "Rebalancing"
     LAG_UNKNOWN = "LagUnknown"
 
@@ -109,6 +118,7 @@ class DecisionReason(StrEnum):
     SCALE_FROM_ZERO = "ScaleFromZero"
     SCALE_TO_ZERO = "ScaleToZero"
     HOLD_LAG_UNKNOWN = "HoldLagUnknown"
+    HOLD_NOT_SCALABLE = "HoldNotScalable"
     LAG_UNKNOWN_TOO_LONG = "LagUnknownTooLong"
     HOLD_SCALE_UNKNOWN = "HoldScaleUnknown"
     HOLD_REBALANCING = "HoldRebalancing"
@@ -167,6 +177,11 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     # Warning
     SOURCE_FAILED = "SourceFailed"
+    OFFSET_BEYOND_END = "OffsetBeyondEnd"
+    MESSAGES_LOST = "MessagesLost"
+    RETENTION_NEAR = "RetentionNear"
+    COMMITS_EXPIRE = "CommitsExpire"
+    REBALANCING_LONG = "RebalancingLong"
     SCALE_FAILED = "ScaleFailed"
     TARGET_NOT_FOUND = "TargetNotFound"
     EXTERNAL_SCALE_DETECTED = "ExternalScaleDetected"

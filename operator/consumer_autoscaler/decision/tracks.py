@@ -56,7 +56,7 @@ def position_of(reading: PartitionReading) -> int:
     A share group has finished messages beyond its committed offset, so its lag does not reach back to that; the oldest
     unprocessed one is still at that offset.
     """
-    if reading.lag_messages is None:
+    if not reading.lag_messages:
         return reading.end_offset
     counted, committed = reading.end_offset - reading.lag_messages, reading.committed_offset
     if committed is not None and (reading.start_offset or 0) <= committed <= counted:

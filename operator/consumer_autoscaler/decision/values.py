@@ -113,6 +113,13 @@ class PartitionReading:
     end_offset: int
     lag_messages: int | None
 
+    @property
+    def lost_messages(self) -> int:
+        """Those that retention removed before the group had read them."""
+        if self.committed_offset is None or self.start_offset is None:
+            return 0
+        return max(0, self.start_offset - self.committed_offset)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupReading:
@@ -132,11 +139,18 @@ class GroupReading:
     partitions_older: int | None = None  # how many partitions have an unprocessed record older than that
     never_committed: bool = False  # the group has no commit on any of its partitions
     note: str = ""  # anything odd that a person should know (ignored topics, commits beyond the end)
+    pending_messages: int = 0  # in new partitions that no member was given yet; not in the lag
+    unscalable: Unavailable | None = None  # why no count can be decided from this lag, right as it is
+    warning: SourceReason | None = None  # the gravest thing in the note that is worth an Event
 
     @property
     def lag_messages(self) -> int:
         """The sum over partitions whose lag is known."""
         return sum(p.lag_messages for p in self.partitions if p.lag_messages is not None)
+
+    @property
+    def lost_messages(self) -> int:
+        return sum(p.lost_messages for p in self.partitions)
 
     def ceiling(self, remembered: int) -> int:
         """`partition_ceiling`, or what was `remembered` where it is unknown; 0 for a share group, which has none."""

@@ -68,6 +68,8 @@ def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> 
             return "Normal", EventReason.RESUMED
         case ConditionType.SOURCE_HEALTHY if status == "False" and reason != SourceReason.VALID:
             return "Warning", EventReason.SOURCE_FAILED
+        case ConditionType.SOURCE_HEALTHY if status == "True" and reason != SourceReason.VALID:
+            return "Warning", EventReason(reason)
         case ConditionType.SOURCE_HEALTHY if status == "True" and turned and was is not None and was[0] == "False":
             return "Normal", EventReason.SOURCE_RECOVERED
         case ConditionType.ABLE_TO_SCALE if reason == ScaleReason.REPLICAS_NOT_READY:

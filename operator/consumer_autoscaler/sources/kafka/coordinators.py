@@ -46,6 +46,7 @@ class GroupMemory:
     tasks: int = 0  # of classic Streams, as last seen
     subtopologies: tuple[Subtopology, ...] = ()  # of a Streams group, as last seen
     topics: tuple[str, ...] = ()  # the members' subscriptions, as last seen
+    ignored: tuple[str, ...] = ()  # topics with commits of the group that nobody in it subscribes to
     committed_once: bool = False
     gone_at: float | None = None  # since when a group that had commits is not there
     every_kind_at: float = -float("inf")  # when a group of no known kind was last asked for as every kind

@@ -43,9 +43,12 @@ class GroupFacts:
     partitions: tuple[tuple[str, int], ...] = ()
     tasks: int = 0
     subtopologies: tuple[Subtopology, ...] = ()
+    connect: bool = False  # all members are tasks of a Kafka Connect sink, by their client ids
 
 
 GONE = GroupFacts(state=GroupState.DEAD)
+
+CONNECT_CLIENT = b"connector-consumer-"  # then the connector and the task, in Kafka's own Worker
 
 
 def partition_ceiling(assignor: str | None, partition_counts: Iterable[int]) -> int:
@@ -81,9 +84,12 @@ def parse_classic(body: bytes) -> GroupFacts:
     tasks: set[TaskId] | None = set() if assignor == STREAMS_ASSIGNOR else None
     idle = 0
     members = cursor.count()
+    connect = members > 0
     for _ in range(members):
-        for _ in range(4):  # member, instance, client, host
-            cursor.skip_blob()
+        cursor.skip_blob()  # member
+        cursor.skip_blob()  # instance
+        connect = cursor.blob().startswith(CONNECT_CLIENT) and connect
+        cursor.skip_blob()  # host
         subscription, assignment = cursor.blob(), cursor.blob()
         cursor.skip_tags()
         if readable:
@@ -102,6 +108,7 @@ def parse_classic(body: bytes) -> GroupFacts:
         topics=tuple(sorted(topics)) if readable and topics else None,
         partitions=tuple(highest.items()),
         tasks=len(tasks) if tasks else 0,
+        connect=connect,
     )
 
 

@@ -135,7 +135,8 @@ class ClusterReader:
                 topic = self._topology.topic(name)
                 if topic is not None and topic.leaders and not topic.error:
                     topics.setdefault(watch.committed_only, {})[name] = topic
-        starts = await self._starts({name: topic for each in topics.values() for name, topic in each.items()})
+        near = {name for watch in open_watches for name in watch.successive.near_topics}
+        starts = await self._starts({name: topic for each in topics.values() for name, topic in each.items()}, near)
         at = self._clock()
         ends = {
             committed: await read_ends(
@@ -181,13 +182,14 @@ class ClusterReader:
         memory = self._memories[watch.group]
         return watch.topics or memory.topics or tuple(sorted(fetched.committed))
 
-    async def _starts(self, topics: dict[str, Topic]) -> Offsets:
+    async def _starts(self, topics: dict[str, Topic], near: set[str]) -> Offsets:
+        """Of all topics every few minutes; else of those that are not known, or about to overtake a group."""
         now = asyncio.get_running_loop().time()
-        all_of_them = now - self._starts_read_at >= _STARTS_MAX_AGE_SECONDS
-        if all_of_them:
+        if now - self._starts_read_at >= _STARTS_MAX_AGE_SECONDS:
             self._starts_read_at = now
-        elif not any(-1 in topic.starts for topic in topics.values()):
+            # Other intervals' topics too, so that one refresh serves all.
+            return await read_starts(self._brokers, self._topology, self._topology.usable_topics(), all_of_them=True)
+        asked = [topic for name, topic in topics.items() if name in near or -1 in topic.starts]
+        if not asked:
             return Offsets({}, {})
-        # Other intervals' topics too, so that one refresh serves all.
-        asked = self._topology.usable_topics() if all_of_them else topics.values()
-        return await read_starts(self._brokers, self._topology, asked, all_of_them=all_of_them)
+        return await read_starts(self._brokers, self._topology, asked, all_of_them=bool(near))

@@ -18,6 +18,7 @@ from consumer_autoscaler.sources.kafka.groups import GONE
 from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, partition_readings
 from consumer_autoscaler.sources.kafka.offsets import Offsets, Problem
 from consumer_autoscaler.sources.kafka.shares import share_readings, upper_bound_note
+from consumer_autoscaler.sources.kafka.successive import Successive
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
 
 VANISHED_SECONDS = 30.0
@@ -39,6 +40,7 @@ class Watch:
     last: dict[str, list[PartitionReading]] = field(default_factory=dict)
     beyond: frozenset[tuple[str, int]] = frozenset()  # commits beyond the end, as seen the last time
     vanished_at: float | None = None  # since when commits of `last` are not there
+    successive: Successive = field(default_factory=Successive)
 
 
 class Outcome(NamedTuple):
@@ -92,8 +94,14 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
     partitions = tuple(reading for rows in readings.values() for reading in rows)
     if (doubt := _doubt(watch, memory, readings, partitions, answers.topology, now)) is not None:
         return doubt
+    told = watch.successive.look(memory.name, memory.facts, found.topics, watch.last, readings, now)
     watch.last = readings
     memory.committed_once = memory.committed_once or commits
+    if fetched.complete:
+        memory.ignored = tuple(sorted(fetched.committed.keys() - set(names)))
+    beyond, unknown = _beyond_note(watch.beyond), _unknown_note(partitions)
+    ignored = "" if watch.topics else _ignored_note(memory.ignored)
+    share = _share_note(partitions, fetched)
     reading = GroupReading(
         at=at,
         state=memory.facts.state,
@@ -101,10 +109,13 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
         members=memory.facts.members,
         idle_members=memory.facts.idle_members,
         assignor=memory.assignor,
-        partitions=partitions,
+        partitions=told.partitions,
         partition_ceiling=memory.ceiling(map(len, readings.values()), answers.topology),
         never_committed=all(partition.committed_offset is None for partition in partitions),
-        note="; ".join(filter(None, (found.note, _beyond_note(watch.beyond), _share_note(partitions, fetched)))),
+        note="; ".join(filter(None, (found.note, unknown, beyond, *told.notes, ignored, share))),
+        pending_messages=told.pending_messages,
+        unscalable=told.unscalable,
+        warning=SourceReason.OFFSET_BEYOND_END if beyond else next(iter(told.warnings), None),
     )
     return Outcome(reading)
 
@@ -254,3 +265,20 @@ def _beyond_note(beyond: frozenset[tuple[str, int]]) -> str:
 
 def _again(message: str) -> Outcome:
     return Outcome(Unavailable(SourceReason.PARTIAL_READING, message), again=True)
+
+
+def _unknown_note(partitions: tuple[PartitionReading, ...]) -> str:
+    unknown = sum(1 for p in partitions if p.lag_messages is None)
+    return (
+        f"{unknown} partitions have no valid commit, and what that means is not known (offsetReset: None)"
+        if unknown
+        else ""
+    )
+
+
+def _ignored_note(ignored: tuple[str, ...]) -> str:
+    """Topics that were committed once and are not subscribed to: an OffsetFetch of everything still has them."""
+    if not ignored:
+        return ""
+    where = ", ".join(ignored[:3])
+    return f"commits on topics that nobody subscribes to are left out: {where}{' ...' if len(ignored) > 3 else ''}"
