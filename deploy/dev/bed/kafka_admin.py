@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import KafkaError, NoError, for_code
-from aiokafka.protocol.admin import DeleteGroupsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -63,6 +64,35 @@ async def _client(bootstrap: str) -> AsyncIterator[AIOKafkaClient]:
             yield client
     finally:
         await client.close()
+
+
+class AclOn(IntEnum):
+    """What an ACL is about, by Kafka's numbers."""
+
+    TOPIC = 2
+    GROUP = 3
+    CLUSTER = 4
+
+
+class AclFor(IntEnum):
+    """What an ACL allows, by Kafka's numbers."""
+
+    READ = 3
+    DESCRIBE = 8
+
+
+async def allow(bootstrap: str, principal: str, operation: AclFor, on: AclOn, name: str) -> None:
+    """An ACL that allows `principal` (`User:alice`, `User:*`) this from anywhere; returns when it is in force here."""
+    async with _client(bootstrap) as client:
+        literal, allowed = 3, 3
+        node = client.cluster.controller
+        answer = await client.send(
+            client.get_random_node() if node is None else node.nodeId,
+            CreateAclsRequest(on, name, literal, principal, "*", operation, allowed),
+        )
+    for code, _ in answer.creation_responses:
+        if for_code(code) is not NoError:
+            raise for_code(code)(f"ACL for {principal}")
 
 
 async def brokers_known_to(address: str) -> set[int]:

@@ -1,4 +1,4 @@
-"""Certificates and kubeconfigs of a control plane, made with the `openssl` program in about 0.2 s.
+"""Certificates and kubeconfigs of the bed, made with the `openssl` program in about 0.2 s.
 
 Keys are elliptic (P-256): making RSA keys would take longer than everything else together.
 """
@@ -26,22 +26,38 @@ def make_certificates(folder: Path) -> None:
 
     `admin` is in `system:masters`, so no authorization rule applies to it.
     """
+    make_ca(folder)
+    _signed(folder, "apiserver", "/CN=kube-apiserver", "serverAuth", SERVER_NAMES)
+    _signed(folder, "admin", "/O=system:masters/CN=bed-admin", "clientAuth")
+    _signed(folder, "scheduler", "/CN=system:kube-scheduler", "clientAuth")
+    _key(folder, "sa")
+    _openssl(folder, "ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+
+
+def make_ca(folder: Path, name: str = "ca") -> None:
+    """Writes a CA as `name.crt` and `name.key`."""
     folder.mkdir(parents=True, exist_ok=True)
-    _key(folder, "ca")
+    _key(folder, name)
     extensions = (
         "basicConstraints=critical,CA:TRUE",
         "keyUsage=critical,keyCertSign,cRLSign,digitalSignature",
     )
     _openssl(
         folder,
-        *("req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=bed-ca", "-days", _DAYS, "-out", "ca.crt"),
+        *("req", "-x509", "-new", "-key", f"{name}.key", "-subj", f"/CN=bed-{name}"),
+        *("-days", _DAYS, "-out", f"{name}.crt"),
         *(word for extension in extensions for word in ("-addext", extension)),
     )
-    _signed(folder, "apiserver", "/CN=kube-apiserver", "serverAuth", SERVER_NAMES)
-    _signed(folder, "admin", "/O=system:masters/CN=bed-admin", "clientAuth")
-    _signed(folder, "scheduler", "/CN=system:kube-scheduler", "clientAuth")
-    _key(folder, "sa")
-    _openssl(folder, "ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+
+
+def make_pair(folder: Path, name: str, *, names: str = "", ca: str = "ca", days: str = _DAYS) -> None:
+    """Writes `name.crt` and `name.key`, and both in `name.pem` as Kafka wants them (PKCS 8 first).
+
+    names: of a server, as `IP:127.0.0.1,DNS:localhost`; "": a client's. days: negative for an expired one.
+    """
+    _signed(folder, name, f"/CN={name}", "serverAuth" if names else "clientAuth", names, ca=ca, days=days)
+    key = _openssl(folder, "pkcs8", "-topk8", "-nocrypt", "-in", f"{name}.key")
+    (folder / f"{name}.pem").write_text(key + (folder / f"{name}.crt").read_text())
 
 
 def certificate_user(folder: Path, name: str) -> dict[str, str]:
@@ -76,7 +92,9 @@ def _key(folder: Path, name: str) -> None:
     _openssl(folder, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
 
 
-def _signed(folder: Path, name: str, subject: str, usage: str, names: str = "") -> None:
+def _signed(
+    folder: Path, name: str, subject: str, usage: str, names: str = "", *, ca: str = "ca", days: str = _DAYS
+) -> None:
     _key(folder, name)
     _openssl(folder, "req", "-new", "-key", f"{name}.key", "-subj", subject, "-out", f"{name}.csr")
     lines = ["keyUsage=critical,digitalSignature", f"extendedKeyUsage={usage}"]
@@ -84,15 +102,18 @@ def _signed(folder: Path, name: str, subject: str, usage: str, names: str = "") 
     (folder / f"{name}.ext").write_text("\n".join(lines) + "\n")
     _openssl(
         folder,
-        *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-days", _DAYS, "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+        *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key"),
+        *("-CAcreateserial", "-days", days, "-extfile", f"{name}.ext", "-out", f"{name}.crt"),
     )
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
+def _openssl(folder: Path, *arguments: str) -> str:
     try:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            ["openssl", *arguments], cwd=folder, check=True, capture_output=True, text=True, timeout=30
+        )
     except FileNotFoundError as error:
         raise ProcessFailed("the bed needs the `openssl` program to make certificates") from error
     except subprocess.CalledProcessError as error:
         raise ProcessFailed(f"openssl {arguments[0]} failed: {error.stderr.strip()}") from error
+    return done.stdout

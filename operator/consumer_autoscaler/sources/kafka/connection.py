@@ -95,7 +95,7 @@ def _words(error: BaseException, timeout_seconds: float) -> str:
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return error.strerror or str(error) or type(error).__name__
     if isinstance(error, KafkaError):
         return str(error.__cause__ or error)
     return f"{type(error).__name__}: {error}"

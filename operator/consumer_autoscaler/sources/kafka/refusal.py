@@ -22,21 +22,21 @@ class AuthenticationFailed(KafkaError):  # type: ignore[misc]
         self.message = message
 
 
-def certificate_problem(error: ssl.SSLCertVerificationError | ssl.CertificateError | BaseException) -> str:
-    """What is wrong with the other side's certificate."""
+def certificate_problem(error: BaseException, ca_field: str) -> str:
+    """What is wrong with the other side's certificate. `ca_field`: where a CA is named."""
     code = getattr(error, "verify_code", None)
     if code in (_EXPIRED, _NOT_YET):
         return f"its certificate {'has expired' if code == _EXPIRED else 'is not valid yet'}: it must be renewed there"
     if code in (_NAME_MISMATCH, _ADDRESS_MISMATCH):
         return "its certificate is for another name than the one connected to"
-    return "its certificate is signed by a CA that is not trusted"
+    return f"its certificate is signed by a CA that is not trusted: name its CA in `{ca_field}`"
 
 
 def tls_problem(error: BaseException) -> str | None:
     """What a failed TLS handshake (or the first answer after it) means, None when it means nothing of that sort."""
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
-            return f"{certificate_problem(each)}; see `tls.caSecretRef`"
+            return certificate_problem(each, "tls.caSecretRef")
         if isinstance(each, ssl.SSLError):
             reason = each.reason or ""
             if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason:

@@ -1,8 +1,8 @@
 """Where OAUTHBEARER tokens come from, and how long one is used.
 
-A token is kept until four fifths of its life have gone. Nothing but AuthenticationFailed and BrokerFailed's causes
-(OSError, TimeoutError) leaves here: a refusal is the user's to mend, an endpoint that does not answer may pass. What
-the endpoint says is never quoted, but for the error code that RFC 6749 §5.2 lists.
+A token is kept until four fifths of its life have gone. Only AuthenticationFailed and ConnectionError leave here: a
+refusal is a person's to mend, an endpoint that does not answer may pass. What the endpoint says is never quoted, but
+for the error codes that RFC 6749 §5.2 lists.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tokens:
         self._context: ssl.SSLContext | None = None
 
     async def token(self) -> str:
-        """Raises AuthenticationFailed, OSError, TimeoutError."""
+        """Raises AuthenticationFailed and ConnectionError."""
         async with self._one_at_a_time:
             if asyncio.get_running_loop().time() >= self._keep_until:
                 self._token, life_seconds = await self._new()
@@ -82,10 +82,10 @@ class Tokens:
             ):
                 return _read(where, answer.status, await answer.content.read(_MAX_ANSWER_BYTES))
         except TimeoutError as error:
-            raise TimeoutError(f"{where} did not answer within {self._timeout_seconds:g} s") from error
+            raise ConnectionError(f"{where} did not answer within {self._timeout_seconds:g} s") from error
         except aiohttp.ClientConnectorCertificateError as error:
-            problem = certificate_problem(error.certificate_error)
-            raise AuthenticationFailed(f"{where}: {problem}; see `sasl.oauth.caSecretRef`") from None
+            problem = certificate_problem(error.certificate_error, "sasl.oauth.caSecretRef")
+            raise AuthenticationFailed(f"{where}: {problem}") from None
         except aiohttp.ClientSSLError:
             raise AuthenticationFailed(f"{where} does not speak TLS as it should") from None
         except (aiohttp.ClientError, ValueError) as error:
