@@ -1,4 +1,4 @@
-"""The command line: `run` the operator, print the `crd`, `explain` a decision, show the `lag`."""
+"""The command line: `run` the operator, print the `crd`, `explain` a decision, show the `lag`, `simulate` a load."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from consumer_autoscaler.cluster.kube import CredentialsUnavailable, Kube, KubeE
 from consumer_autoscaler.decision.bundle import BadBundle, Bundle, load
 from consumer_autoscaler.decision.values import IsolationLevel, OffsetReset
 from consumer_autoscaler.resource.crd import render
+from consumer_autoscaler.resource.spec import InvalidSpec
 from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.settings import InvalidSettings, Settings, read_settings
+from consumer_autoscaler.simulation.arguments import add_arguments
 
 TOKEN_VARIABLE = "CONSUMER_AUTOSCALER_TOKEN"
 ANSWER_SECONDS = 15
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "lag":
                 asyncio.run(_lag(options))
                 return 0
+            case "simulate":
+                return _simulate(options)
             case _:
                 asyncio.run(_explain(options))
                 return 0
@@ -101,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         default="read_uncommitted",
         help="the consumers' isolation.level (default: read_uncommitted)",
     )
+    lag.add_argument(
+        "--command-config", type=Path, default=None, metavar="FILE", help="a Kafka client's properties: TLS and SASL"
+    )
     lag.add_argument("-o", "--output", choices=["table", "wide", "json"], default="table")
+    add_arguments(
+        commands.add_parser("simulate", help="scale a modelled group by a recorded load, by several policies")
+    )
     return parser
 
 
@@ -119,7 +129,20 @@ def _run(options: argparse.Namespace) -> int:
     return run_operator(settings)
 
 
+def _simulate(options: argparse.Namespace) -> int:
+    try:
+        from consumer_autoscaler.simulation import command
+    except ModuleNotFoundError as error:
+        raise CommandFailed(f"`simulate` needs {error.name}: pip install 'consumer-autoscaler[simulation]'") from error
+    try:
+        return command.main(options)
+    except (command.WrongUse, command.BadTrace, InvalidSpec) as problem:
+        print(f"consumer-autoscaler simulate: {problem}", file=sys.stderr)
+        return 2
+
+
 async def _lag(options: argparse.Namespace) -> None:
+    from consumer_autoscaler.sources.kafka.client_properties import load as load_properties
     from consumer_autoscaler.sources.kafka.connection import BrokerFailed, parse_address
     from consumer_autoscaler.sources.kafka.inspect import inspect
 
@@ -136,6 +159,7 @@ async def _lag(options: argparse.Namespace) -> None:
             topics=options.topic,
             offset_reset=OffsetReset(options.offset_reset.title()),
             isolation_level=IsolationLevel[options.isolation_level.upper()],
+            security=load_properties(options.command_config) if options.command_config else None,
         )
     except (BrokerFailed, ValueError) as error:
         raise CommandFailed(str(error)) from error

@@ -17,6 +17,7 @@ from consumer_autoscaler.sources.kafka.listing import list_groups
 from consumer_autoscaler.sources.kafka.oldest import oldest_seconds
 from consumer_autoscaler.sources.kafka.owners import Owners, read_owners
 from consumer_autoscaler.sources.kafka.reading import ClusterReader
+from consumer_autoscaler.sources.kafka.security import Security
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.topology import Topology
 from consumer_autoscaler.sources.kafka.verdict import Watch
@@ -43,13 +44,19 @@ async def inspect(
     topics: Sequence[str] = (),
     offset_reset: OffsetReset = OffsetReset.LATEST,
     isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+    security: Security | None = None,
 ) -> list[GroupInspection]:
     """Of the named groups, or of all; `clock` gives the wall time, in which records are stamped.
 
     Raises BrokerFailed when the cluster cannot be reached at all.
     """
     brokers = Brokers(
-        bootstrap_servers, client_id="consumer-autoscaler-lag", timeout_seconds=REQUEST_SECONDS, stats=ReadingStats()
+        bootstrap_servers,
+        client_id="consumer-autoscaler-lag",
+        timeout_seconds=REQUEST_SECONDS,
+        stats=ReadingStats(),
+        security=security,
+        clock=clock,
     )
     try:
         names = list(dict.fromkeys(groups)) or await list_groups(brokers)
