@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from consumer_autoscaler.decision.values import GroupReading, PartitionReading, Unavailable
+from consumer_autoscaler.decision.values import GroupKind, GroupReading, PartitionReading, Unavailable
 
 if TYPE_CHECKING:  # aiokafka comes with it: not for the commands that do without
     from consumer_autoscaler.sources.kafka.inspect import GroupInspection
@@ -40,6 +40,7 @@ def _group(one: GroupInspection) -> Json:
     return {
         "group": one.group,
         "unavailable": None,
+        "kind": str(reading.kind),
         "state": str(reading.state),
         "assignor": reading.assignor,
         "members": reading.members,
@@ -103,7 +104,7 @@ def _headline(one: GroupInspection) -> str:
         members += f" ({reading.idle_members} without a partition)"
     lag = f"lag {reading.lag_messages}" if _known(reading) else "lag unknown"
     parts = [
-        f"{reading.state}, {members}",
+        f"{'' if reading.kind is GroupKind.UNKNOWN else f'{reading.kind} group, '}{reading.state}, {members}",
         f"{lag} in {lagging} of {len(reading.partitions)} partitions",
         f"oldest {_seconds(_delay(one))}",
     ]

@@ -167,7 +167,7 @@ async def test_the_table_has_a_line_for_each_group_and_partition(kafka: Kafka) -
     await kafka_admin.commit_offsets(kafka.bootstrap, name, {TopicPartition(name, 0): 1, TopicPartition(name, 1): 3})
     text = await command("--bootstrap-servers", kafka.bootstrap, "--group", name)
     head, columns, *rows = text.splitlines()
-    assert head.startswith(f"{name}: Empty, 0 members, lag 4 in 1 of 2 partitions, oldest ")
+    assert head.startswith(f"{name}: classic group, Empty, 0 members, lag 4 in 1 of 2 partitions, oldest ")
     assert columns.split() == ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "DELAY", "CLIENT"]
     assert [row.split()[1:5] for row in rows] == [["0", "1", "5", "4"], ["1", "3", "3", "0"]]
     wide = await command("--bootstrap-servers", kafka.bootstrap, "--group", name, "-o", "wide")

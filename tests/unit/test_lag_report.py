@@ -10,7 +10,7 @@ from tests.unit.decision_model import reading
 from bed.paths import REPOSITORY
 from consumer_autoscaler import lag_report
 from consumer_autoscaler.decision.reasons import SourceReason
-from consumer_autoscaler.decision.values import GroupReading, PartitionReading, Unavailable
+from consumer_autoscaler.decision.values import GroupKind, GroupReading, PartitionReading, Unavailable
 from consumer_autoscaler.sources.kafka.inspect import GroupInspection
 from consumer_autoscaler.sources.kafka.owners import Owner
 
@@ -18,7 +18,7 @@ OWNER = Owner("m-1", "", "payments-0", "/10.0.0.7")
 
 
 def group(lags: list[int], **more: Any) -> GroupInspection:
-    seen = reading(lags, assignor="range", **more)
+    seen = reading(lags, assignor="range", kind=GroupKind.CONSUMER, **more)
     delays = {("t", p): 4.0 if lag else 0.0 for p, lag in enumerate(lags)}
     return GroupInspection("payments", seen, {("t", 0): OWNER}, delays)
 
@@ -57,7 +57,7 @@ def test_what_is_not_known_is_null_and_never_zero() -> None:
 def test_the_table_says_in_one_line_what_the_operator_would_reckon_with() -> None:
     lines = lag_report.as_table([group([3, 0], idle_members=1, members=3)]).splitlines()
     assert lines[0] == (
-        "payments: Stable, 3 members (1 without a partition), lag 3 in 1 of 2 partitions, oldest 4.0s,"
+        "payments: consumer group, Stable, 3 members (1 without a partition), lag 3 in 1 of 2 partitions, oldest 4.0s,"
         " work for at most 2 consumers"
     )
     assert lines[1:] == [
