@@ -22,6 +22,7 @@ from consumer_autoscaler.simulation.turns import Turns
 from consumer_autoscaler.simulation.world import (
     Assignor,
     Crash,
+    Fault,
     Order,
     PartitionsAdded,
     Rebalance,
@@ -363,7 +364,7 @@ class Group:
         self._per_replica = per_second
         self._wire()
 
-    def _begin(self, fault: object) -> None:
+    def _begin(self, fault: Fault) -> None:
         match fault:
             case SlowDownstream():
                 self._slow.append(fault)

@@ -15,6 +15,7 @@ from consumer_autoscaler.simulation.trace import Arrivals, Floats
 ROWS = 20_000  # commits kept before they are worked off
 FINE_SECONDS, FINE_BINS = 0.1, 72_000  # delays up to two hours
 COARSE_SECONDS, COARSE_BINS = 60.0, 60_000  # longer ones, up to 41 days
+MOMENTS = 1200  # of the run, for which the longest delay is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Ledger:
         self._fine = np.zeros(FINE_BINS + 2)
         self._coarse = np.zeros(COARSE_BINS + 2)
         self._late = self._total = self._longest = 0.0
+        self._moments = np.zeros(MOMENTS)
 
     def add(self, ticks: Floats, commits: Floats) -> None:
         """One row: by partition the tick of its last commit, and what was committed then."""
@@ -62,12 +64,18 @@ class Ledger:
         def quantile(share: float) -> float:
             wanted = share * total
             if fine[-1] >= wanted * (1 - 1e-12):
-                at, step, sums = int(np.searchsorted(fine, wanted * (1 - 1e-12))), FINE_SECONDS, fine
-                return min((at + 1) * step, self._longest)
+                at = int(np.searchsorted(fine, wanted * (1 - 1e-12)))
+                return min((at + 1) * FINE_SECONDS, self._longest)
             at = int(np.searchsorted(coarse, wanted - fine[-1]))
             return min((at + 1) * COARSE_SECONDS, self._longest)
 
         return Lateness(total, self._late / total, quantile(0.5), quantile(0.95), quantile(0.99), self._longest)
+
+    def delays(self) -> list[tuple[float, float]]:
+        """(second since the arrivals began, longest delay of the messages that were finished about then)."""
+        self._work_off()
+        width = self._arrivals.ticks / MOMENTS * self._tick
+        return [((i + 0.5) * width, float(delay)) for i, delay in enumerate(self._moments)]
 
     def _work_off(self) -> None:
         arrivals = self._arrivals
@@ -99,6 +107,8 @@ class Ledger:
         shortest = np.clip(at - arrived_at(last, times, ends, after=False), 0.0, None) * self._tick
         shortest = np.minimum(shortest, longest)
         self._longest = max(self._longest, float(longest.max()))
+        moments = np.minimum((at / self._arrivals.ticks * MOMENTS).astype(np.int64), MOMENTS - 1)
+        np.maximum.at(self._moments, moments, longest)
         short = longest < FINE_SECONDS * FINE_BINS
         _spread(self._fine, FINE_SECONDS, shortest[short], longest[short], number[short])
         _spread(self._coarse, COARSE_SECONDS, shortest[~short], longest[~short], number[~short])

@@ -37,7 +37,8 @@ class Outcome:
     scalings_per_day: float
     reversals: int  # scalings in the other direction within 600 s of the one before
     rebalance_share: float  # of the time
-    replicas: tuple[tuple[float, int], ...] = field(repr=False)  # (second, count from then on)
+    replicas: tuple[tuple[float, int], ...] = field(repr=False)  # (second, count from then on), warm-up included
+    delays: tuple[tuple[float, float], ...] = field(repr=False)  # (second, longest delay about then)
 
 
 def simulate(
@@ -77,10 +78,10 @@ def simulate(
             progress(due / last)
     group.advance_to(last)
     group.finish()
-    return _outcome(group, ledger.lateness(), first=first, last=last, initial=replicas)
+    return _outcome(group, ledger, first=first, last=last, initial=replicas)
 
 
-def _outcome(group: Group, lateness: Lateness, *, first: int, last: int, initial: int) -> Outcome:
+def _outcome(group: Group, ledger: Ledger, *, first: int, last: int, initial: int) -> Outcome:
     tick, begin = group.world.tick_seconds, group.arrivals.begin
     changes = [(0, initial), *((at, to) for at, _, to in group.scalings)]
     ends = [at for at, _ in changes[1:]] + [last]
@@ -89,13 +90,14 @@ def _outcome(group: Group, lateness: Lateness, *, first: int, last: int, initial
     counted = [index for index, (at, _, _) in enumerate(group.scalings) if first <= at < last]
     unstable = sum(max(0, min(end, last) - max(start, first)) for start, end in group.unstable)
     return Outcome(
-        lateness=lateness,
+        lateness=ledger.lateness(),
         replica_hours=ticks * tick / 3600,
         scalings=len(counted),
         scalings_per_day=len(counted) / span * DAY_SECONDS,
         reversals=sum(1 for index in counted if _reverses(group.scalings, index, REVERSAL_SECONDS / tick)),
         rebalance_share=unstable / (last - first),
         replicas=tuple((begin + at * tick, count) for at, count in changes),
+        delays=tuple((begin + at, delay) for at, delay in ledger.delays()),
     )
 
 

@@ -39,7 +39,8 @@ class Trace:
     def rate_at(self, seconds: Floats) -> Floats:
         """The rate at these times; before the first row the first row's, after the end the last row's."""
         rows = np.searchsorted(self.starts, seconds, side="right") - 1
-        return self.rates[np.clip(rows, 0, len(self.rates) - 1)]
+        rates: Floats = self.rates[np.clip(rows, 0, len(self.rates) - 1)]
+        return rates
 
     def mean_over(self, first: Floats, last: Floats) -> Floats:
         """The mean rate over each [first, last), exact also where rows end in between."""
@@ -51,7 +52,8 @@ class Trace:
         inside = np.interp(seconds, edges, sums)
         before = np.minimum(seconds - edges[0], 0.0) * self.rates[0]
         after = np.maximum(seconds - edges[-1], 0.0) * self.rates[-1]
-        return inside + before + after
+        total: Floats = inside + before + after
+        return total
 
     def scaled(self, amplitude: float) -> Trace:
         """The same shape with this many events per second as the 99th percentile of its rows."""
@@ -154,7 +156,8 @@ class Arrivals:
         while first >= self._filled:
             self._make()
         at = first - self._chunk_start
-        return self._chunk[at : at + count]
+        taken: Floats = self._chunk[at : at + count]
+        return taken
 
     def reweigh(self, weights: Floats, now: int) -> None:
         """From tick `now` on partitions get these shares; there may be more of them than before."""
@@ -172,12 +175,13 @@ class Arrivals:
         place = min(max(tick, 0.0), float(self._filled)) / self.stride
         row = min(int(place), len(self.grid) - 2)
         below: Floats = self.grid[row]
-        return below + (place - row) * (self.grid[row + 1] - below)
+        here: Floats = below + (place - row) * (self.grid[row + 1] - below)
+        return here
 
     def _make(self, past: Floats | None = None) -> None:
         first = self._filled
         rng = np.random.default_rng([self._seed, first // CHUNK_TICKS])
-        starts = self.begin + (first + np.arange(CHUNK_TICKS)) * self.tick
+        starts: Floats = self.begin + (first + np.arange(CHUNK_TICKS, dtype=np.float64)) * self.tick
         rates = self._trace.mean_over(starts, starts + self.tick)
         if self._noise.burst_cv > 0:
             block = max(1, round(NOISE_BLOCK_SECONDS / self.tick))

@@ -152,7 +152,7 @@ def _sticky(count: int, members: Sequence[int], owners: Sequence[int]) -> list[i
     free: list[int] = []
     for partition in range(count):
         owner = owners[partition] if partition < len(owners) else -1
-        (held[owner] if owner in held else free).append(partition)
+        held.get(owner, free).append(partition)
     ranked = sorted(members, key=lambda member: -len(held[member]))
     quota = {member: each + (rank < more) for rank, member in enumerate(ranked)}
     for member in members:
