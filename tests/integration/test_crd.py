@@ -50,6 +50,19 @@ FULL: dict[str, Any] = {
                 "offsetReset": "None",
                 "isolationLevel": "ReadCommitted",
                 "consumersPerPod": 4,
+                "tls": {
+                    "caSecretRef": {"name": "cluster-ca", "key": "ca.crt"},
+                    "certificateSecretRef": {"name": "me", "certificateKey": "a.crt", "privateKeyKey": "a.key"},
+                },
+                "sasl": {
+                    "mechanism": "OAUTHBEARER",
+                    "credentialsSecretRef": {"name": "me", "usernameKey": "id", "passwordKey": "secret"},
+                    "oauth": {
+                        "tokenEndpoint": "https://id.example/realms/x/token",
+                        "scope": "kafka",
+                        "caSecretRef": {"name": "id-ca", "key": "root.pem"},
+                    },
+                },
             },
         }
     ],
@@ -260,6 +273,14 @@ def test_what_must_be_there_is_asked_for_by_name(api: Api) -> None:
         ("sources.0.kafka.topics.0", "..", "must be the name of a topic"),
         ("sources.0.name", "Main", "must be a short name: lower-case letters, digits and '-'"),
         ("targetRef.name", "../payments", "must be the name of an object: lower-case letters"),
+        ("sources.0.kafka.sasl", {"mechanism": "GSSAPI"}, "GSSAPI (Kerberos) is not supported: use a SCRAM user"),
+        ("sources.0.kafka.sasl", {"mechanism": "PLAIN"}, "`credentialsSecretRef` must be set"),
+        ("sources.0.kafka.sasl.mechanism", "PLAIN", "`oauth` must be set with mechanism OAUTHBEARER, and only with it"),
+        ("sources.0.kafka.sasl.awsRegion", "eu-west-1", "`awsRegion` must be set with mechanism AWS_MSK_IAM"),
+        ("sources.0.kafka.sasl.credentialsSecretRef.sessionTokenKey", "t", "`sessionTokenKey` is for mechanism AWS"),
+        ("sources.0.kafka.sasl.oauth.tokenEndpoint", "id.example/token", "must be an https:// address"),
+        ("sources.0.kafka.tls.caSecretRef.name", "other/ca", "must be the name of a Secret"),
+        ("sources.0.kafka.tls.caSecretRef.key", "a/b", "must be a key of a Secret"),
         ("processingTime.sources.0.podMetrics.path", "metrics", "must be a path that begins with '/', without a query"),
     ],
 )
@@ -272,6 +293,19 @@ def test_what_a_single_type_cannot_say_is_refused_with_its_remedy(
     assert status == 422
     assert message in answer["message"]
     assert message.rpartition("Invalid value: ")[2] in in_operator(spec, api)
+
+
+def test_msk_needs_tls(api: Api) -> None:
+    """Without it a listener could connect with the signed token for a quarter of an hour."""
+    spec = copy.deepcopy(SMALLEST)
+    sasl = {"mechanism": "AWS_MSK_IAM", "credentialsSecretRef": {"name": "me"}, "awsRegion": "eu-west-1"}
+    spec["sources"][0]["kafka"]["sasl"] = sasl
+    status, answer = api.create(spec)
+    assert status == 422
+    assert "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`" in answer["message"]
+    assert "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`" in in_operator(spec, api)
+    spec["sources"][0]["kafka"]["tls"] = {}
+    assert api.create(spec)[0] == 201
 
 
 def test_kubectl_explains_every_level_in_words(plane: ControlPlane) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -28,6 +29,17 @@ TOPIC = r"[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*|\.{3,}"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HOST = r"([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
 BOOTSTRAP_SERVERS = rf" *{_HOST}:{_PORT} *(, *{_HOST}:{_PORT} *)*"
+
+
+class Part(BaseModel):
+    """The ground of every object in `spec`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+
+def cel_rules(*rules: tuple[str, str]) -> JsonDict:
+    """The part of a schema that states several CEL rules, each with its message."""
+    return {CEL_RULES: [{"rule": rule, "message": message} for rule, message in rules]}
 
 
 def cel(rule: str, message: str, **more: str) -> JsonDict:

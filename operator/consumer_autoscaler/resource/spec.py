@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
+from consumer_autoscaler.resource.access import SaslAccess, TlsAccess, sasl_access, tls_access
 from consumer_autoscaler.resource.spec_schema import (
     KafkaSourceSpec,
     MetricsPer,
@@ -58,6 +59,8 @@ class KafkaSpec:
     topics: tuple[str, ...]
     offset_reset: OffsetReset
     isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    tls: TlsAccess | None = None
+    sasl: SaslAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ def parse(body: Mapping[str, Any]) -> Resource:
             consumer_group=kafka.consumer_group,
             topics=tuple(dict.fromkeys(kafka.topics)),
             offset_reset=policy.offset_reset,
+            tls=tls_access(kafka.tls) if kafka.tls else None,
+            sasl=sasl_access(kafka.sasl) if kafka.sasl else None,
             **_chosen(isolation_level=kafka.isolation_level),
         ),
         pod_metrics=_pod_metrics(spec),

@@ -14,10 +14,10 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, StrictInt, model_validator
 
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.resource.access_schema import SaslMechanism, SaslSpec, TlsSpec
 from consumer_autoscaler.resource.schema_rules import (
     BOOTSTRAP_SERVERS,
     DNS_LABEL,
@@ -26,6 +26,7 @@ from consumer_autoscaler.resource.schema_rules import (
     AtMostParts,
     Matches,
     OneOf,
+    Part,
     cel,
     refuse,
 )
@@ -40,6 +41,7 @@ POLL_INTERVALS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300)
 _ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"
 _MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
 _SOURCE_KIND = "exactly one kind of source must be set: `kafka`"
+_MSK_TLS = "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`; `tls: {}` is enough"
 _TIME_KIND = "exactly one kind of source must be set: `podMetrics`"
 
 _TUNING = {field.name: field.default for field in fields(Policy)}
@@ -75,12 +77,6 @@ class MetricsPer(StrEnum):
     BATCH = "Batch"
 
 
-class Part(BaseModel):
-    """The ground of every object in `spec`."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
-
-
 class TargetRefSpec(Part):
     api_version: Literal["apps/v1"] = Field(default="apps/v1", description="The API version of the target: apps/v1.")
     kind: TargetKind = Field(
@@ -101,6 +97,10 @@ _Topic = Annotated[
 
 
 class KafkaSourceSpec(Part):
+    model_config = ConfigDict(
+        json_schema_extra=cel("!has(self.sasl) || self.sasl.mechanism != 'AWS_MSK_IAM' || has(self.tls)", _MSK_TLS)
+    )
+
     bootstrap_servers: Annotated[
         str,
         Field(min_length=1, max_length=2048),
@@ -143,6 +143,18 @@ class KafkaSourceSpec(Part):
         description="How many consumers of the group run in one pod, such as the threads of one process. "
         + _unset("consumers_per_pod"),
     )
+    tls: TlsSpec | None = Field(
+        default=None,
+        description="Speak TLS, and check the brokers' certificates and names. `{}` is enough for brokers with "
+        "certificates of a public CA. When not set: no TLS.",
+    )
+    sasl: SaslSpec | None = Field(default=None, description="Log in. When not set: without a login.")
+
+    @model_validator(mode="after")
+    def _msk_over_tls(self) -> Self:
+        if self.sasl is not None and self.sasl.mechanism is SaslMechanism.AWS_MSK_IAM and self.tls is None:
+            refuse(_MSK_TLS)
+        return self
 
 
 class SourceSpec(Part):
