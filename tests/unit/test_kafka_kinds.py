@@ -213,7 +213,7 @@ def readings(
 def test_lag_of_a_share_partition(position: int, told: int, start: int, end: int, lag: int) -> None:
     """What the broker tells, within what the log has; all that the log has when it does not tell."""
     (reading,) = readings(position, told, start, end)
-    assert (reading.lag_messages, reading.committed_offset) == (lag, position)
+    assert (reading.lag_messages, reading.committed_offset) == (lag, max(position, start))
 
 
 @pytest.mark.parametrize(
@@ -251,12 +251,20 @@ def test_an_upper_bound_is_said_to_be_one() -> None:
     assert upper_bound_note(readings(10, -1, 0, 10), {"t": {0: -1}}) == ""
 
 
-def test_the_oldest_unfinished_record_of_a_share_group_is_at_its_position() -> None:
-    """What was finished out of turn does not make the waiting ones younger."""
+def test_how_far_a_share_group_is() -> None:
+    """Its start offset rests while it finishes records beyond it, which are consumed all the same."""
     (reading,) = readings(10, 4, 0, 20)
-    assert position_of(reading) == 10
-    (overtaken,) = readings(10, 9, 15, 20)
-    assert position_of(overtaken) == 15
+    assert (reading.finished_offset, position_of(reading)) == (16, 16)
+    (rested,) = readings(0, 0, 0, 20)
+    assert (rested.finished_offset, position_of(rested)) == (20, 20)
+    (overtaken,) = readings(10, 4, 15, 20)
+    assert (overtaken.committed_offset, overtaken.lost_messages) == (15, 0), "retention took finished records"
+
+
+def test_how_far_another_group_is() -> None:
+    """The committed offset, also where the log does not have it."""
+    for committed, start, end, lag in ((10, 0, 20, 10), (10, 15, 20, 0), (30, 0, 20, 0)):
+        assert PartitionReading("t", 0, committed, start, end, lag).finished_offset == committed
 
 
 NO_TASKS = ([], [], [], {})

@@ -1,9 +1,9 @@
 """Consumers of each kind as their makers ship them: Kafka's own Java clients, as processes.
 
-Consumers and share consumers are Kafka's console tools, from the broker's jars; the Kafka Streams application is the
-published WordCountDemo, which reads `streams-plaintext-input`, shuffles through a repartition topic, and counts: two
-sub-topologies, so partitions of the input plus partitions of the repartition topic are its tasks. All commit twice a
-second. Stop them by `stop()`; SIGSTOP one to keep it in its group without progress.
+Consumers and share consumers are Kafka's console tools, from the broker's jars. The Kafka Streams application
+(java/WordCount.java) shuffles its input through a repartition topic and counts: two sub-topologies, so the partitions
+of the input plus those of the repartition topic (as many) are its tasks. All commit twice a second. Stop them by
+`stop()`; SIGSTOP one to keep it in its group without progress.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bed.javac import compiled
 from bed.jvm import java, kafka_libs, streams_libs
 from bed.kafka import Kafka
 from bed.processes import Process
 
-STREAMS_INPUT, STREAMS_OUTPUT = "streams-plaintext-input", "streams-wordcount-output"
 _CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 _SHARE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleShareConsumer"
-_STREAMS = "org.apache.kafka.streams.examples.wordcount.WordCountDemo"
+_STREAMS = Path(__file__).parent / "java" / "WordCount.java"
 COOPERATIVE = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"
 _IN_MEMORY = "org.apache.kafka.streams.state.BuiltInDslStoreSuppliers$InMemoryDslStoreSuppliers"
 # As the brokers of the bed: half the start time, a third of the memory.
@@ -70,7 +70,7 @@ def share_consumer(
 def begin_at_the_start(kafka: Kafka, group: str) -> None:
     """Lets a share group begin with the oldest record; the default is the end, as it is when it first fetches."""
     kafka.tool(
-        "kafka.admin.ConfigCommand",
+        "org.apache.kafka.tools.ConfigCommand" if _newer(kafka) else "kafka.admin.ConfigCommand",
         *("--bootstrap-server", kafka.bootstrap, "--alter", "--entity-type", "groups", "--entity-name", group),
         *("--add-config", "share.auto.offset.reset=earliest"),
     )
@@ -79,21 +79,25 @@ def begin_at_the_start(kafka: Kafka, group: str) -> None:
 def streams(
     kafka: Kafka,
     application_id: str,
+    topic: str,
     *,
     name: str = "streams",
     protocol: str = "classic",
     threads: int = 1,
     properties: Mapping[str, str] | None = None,
 ) -> Process:
-    """One instance of the word count with that many threads, each a member of the group `application_id`.
+    """One instance of the word count of `topic` with that many threads, each a member of the group `application_id`.
 
-    protocol: "classic", or "streams" for KIP-1071. The topics STREAMS_INPUT and STREAMS_OUTPUT must exist.
+    protocol: "classic", or "streams" for KIP-1071.
     """
     folder = kafka.run_dir / "clients"
+    libs = streams_libs(kafka.version)
     settings = {
         "application.id": application_id,
         "bootstrap.servers": kafka.bootstrap,
+        "bed.input": topic,
         "client.id": name,
+        "auto.offset.reset": "earliest",
         "num.stream.threads": str(threads),
         "commit.interval.ms": "500",
         "state.dir": str(folder / f"{application_id}-{name}-state"),
@@ -105,7 +109,7 @@ def streams(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{application_id}-{name}.properties"
     file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-    command = [*_java(folder, streams_libs(kafka.version)), _STREAMS, str(file)]
+    command = [*_java(folder, libs, compiled(_STREAMS, libs)), _STREAMS.stem, str(file)]
     return Process(f"streams application {name}", command, log=folder / f"{application_id}-{name}.log")
 
 
@@ -114,8 +118,7 @@ def _console(
 ) -> Process:
     folder = kafka.run_dir / "clients"
     folder.mkdir(parents=True, exist_ok=True)
-    newer = tuple(int(part) for part in kafka.version.split(".")[:2]) >= (4, 2)
-    option = "--command-property" if newer else "--consumer-property"  # KIP-1147
+    option = "--command-property" if _newer(kafka) else "--consumer-property"  # KIP-1147
     command = [
         *_java(folder, kafka_libs(kafka.version)),
         *(main, "--bootstrap-server", kafka.bootstrap, "--group", group, "--topic", topic),
@@ -124,7 +127,17 @@ def _console(
     return Process(f"{main.rpartition('.')[2]} {name}", command, log=log or folder / f"{group}-{name}.log")
 
 
-def _java(folder: Path, libs: Path) -> list[str]:
+def _newer(kafka: Kafka) -> bool:
+    return tuple(int(part) for part in kafka.version.split(".")[:2]) >= (4, 2)
+
+
+def _java(folder: Path, libs: Path, *classes: Path) -> list[str]:
     file = folder / "log4j2.properties"
     file.write_text(_LOG4J2)
-    return [str(java()), *_JVM, f"-Dlog4j2.configurationFile={file}", "-cp", f"{libs}/*"]
+    return [
+        str(java()),
+        *_JVM,
+        f"-Dlog4j2.configurationFile={file}",
+        "-cp",
+        ":".join([*map(str, classes), f"{libs}/*"]),
+    ]

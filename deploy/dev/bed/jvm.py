@@ -32,8 +32,10 @@ _POM = """\
   </dependencies>
 </project>
 """
+# Without the store on disk, whose native library is larger than all of Kafka.
 _POM_KAFKA = """
     <dependency><groupId>org.apache.kafka</groupId><artifactId>{name}</artifactId><version>{version}</version>
+      <exclusions><exclusion><groupId>org.rocksdb</groupId><artifactId>rocksdbjni</artifactId></exclusion></exclusions>
     </dependency>"""
 # Kafka 4's artifacts, unlike its release archive, bring log4j 2 without what connects it: a silent broker.
 _POM_LOGGING = """
@@ -47,14 +49,14 @@ def kafka_libs(version: str = KAFKA_VERSION) -> Path:
 
 
 def streams_libs(version: str = KAFKA_VERSION) -> Path:
-    """The folder with the jars of Kafka Streams and its published demos; raises PartUnavailable.
+    """The folder with the jars of Kafka Streams; raises PartUnavailable.
 
-    Kafka's release archive has them beside the broker's, its broker artifacts do not need them.
+    Kafka's release archive has them beside the broker's, whose artifacts do not need them.
     """
     whole = kafka_libs(version)
-    if (whole / f"kafka-streams-examples-{version}.jar").exists():
+    if (whole / f"kafka-streams-{version}.jar").exists():
         return whole
-    return _libs(version, cache() / f"kafka-{version}" / "streams-libs", ("kafka-streams-examples",))
+    return _libs(version, cache() / f"kafka-{version}" / "streams-libs", ("kafka-streams",))
 
 
 def _libs(version: str, target: Path, artifacts: tuple[str, ...]) -> Path:

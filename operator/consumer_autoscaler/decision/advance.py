@@ -165,8 +165,8 @@ def _follow_offsets(history: History, group: GroupReading) -> History:
         track = follow(before, reading, group.at)
         if before is not None and reading.end_offset >= before.end_offset:
             arrived += reading.end_offset - before.end_offset
-            if reading.committed_offset is not None and before.committed_offset is not None:
-                consumed += max(0, reading.committed_offset - before.committed_offset)
+            if (done := reading.finished_offset) is not None and before.committed_offset is not None:
+                consumed += max(0, done - before.committed_offset)
         delay = max(delay, waited_seconds(track, reading, group.at))
         unknown = unknown or reading.lag_messages is None
         tracks.append(track)

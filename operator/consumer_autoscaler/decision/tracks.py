@@ -31,7 +31,7 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     """The track after one more reading. Points that no unprocessed message can need any more are dropped."""
     end = reading.end_offset
     if track is None or end < track.end_offset:  # new, or the topic was made anew: its past means nothing
-        return Track(reading.topic, reading.partition, reading.committed_offset, end, (at,), (end,))
+        return Track(reading.topic, reading.partition, reading.finished_offset, end, (at,), (end,))
     times, ends = track.times, track.ends
     if len(ends) > 1 and ends[-1] == ends[-2] == end:
         # Nothing arrived once more: the next message arrives after now, so the later time is the better last point.
@@ -47,21 +47,18 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
         half = MAX_POINTS // 2
         times = (*times[:half:2], *times[half:])
         ends = (*ends[:half:2], *ends[half:])
-    return Track(reading.topic, reading.partition, reading.committed_offset, end, times, ends)
+    return Track(reading.topic, reading.partition, reading.finished_offset, end, times, ends)
 
 
 def position_of(reading: PartitionReading) -> int:
     """The offset of the first unprocessed message, as far as the lag counts it.
 
-    A share group has finished messages beyond its committed offset, so its lag does not reach back to that; the oldest
-    unprocessed one is still at that offset.
+    In a share group, as if it finished messages in their order: which of those from its committed offset on are
+    finished is not told, only how many.
     """
-    if not reading.lag_messages:
+    if reading.lag_messages is None:
         return reading.end_offset
-    counted, committed = reading.end_offset - reading.lag_messages, reading.committed_offset
-    if committed is not None and (reading.start_offset or 0) <= committed <= counted:
-        return committed
-    return counted
+    return reading.end_offset - reading.lag_messages
 
 
 def waited_seconds(track: Track, reading: PartitionReading, now: float) -> float:

@@ -103,7 +103,7 @@ class PartitionReading:
 
     `committed_offset` is None when the group never committed there; `lag_messages` is None when what that means is
     not known (`offsetReset: None`), else >= 0. `start_offset` may be None when it was not needed. A share group commits
-    nothing; its `committed_offset` is the first offset that is not finished.
+    nothing; its `committed_offset` is the start offset that its coordinator keeps, and finished records may follow it.
     """
 
     topic: str
@@ -112,6 +112,14 @@ class PartitionReading:
     start_offset: int | None
     end_offset: int
     lag_messages: int | None
+
+    @property
+    def finished_offset(self) -> int | None:
+        """How far the group is: `committed_offset`, and in a share group so much more as is finished beyond it."""
+        done, lag = self.committed_offset, self.lag_messages
+        if done is None or lag is None or not (self.start_offset or 0) <= done <= self.end_offset:
+            return done
+        return self.end_offset - lag
 
     @property
     def lost_messages(self) -> int:

@@ -4,7 +4,8 @@ Members of a share group take single records of the same partitions, so the numb
 group keeps, per partition, a start offset p: all records before it are finished, and of those from it on some are
 finished, some in flight (given to a member, not acknowledged) and some not given out yet. What is left to do is e - p
 less the finished ones; in-flight records are work that is not done. Kafka 4.2 tells that number itself (KIP-1226);
-before, e - p is all that can be known, an upper bound.
+before, e - p is all that can be known, an upper bound: p is written down with the next acknowledgement only, so it
+stays at the start of the last batch while the group rests (seen on 4.1 and 4.4).
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def share_readings(
         else:
             if start is not None and start > end:
                 raise Inconsistent(f"start offset {start} is beyond the end {end}")
-            left = end - max(position, start or 0)  # what retention removed is not there to be read
+            position = max(position, start or 0)  # what retention removed is not there to be read, finished or not
+            left = end - position
             told = lags.get(partition, -1)
             lag = left if told < 0 else min(told, left)
         before = previous[partition] if partition < len(previous) else None
