@@ -43,7 +43,7 @@ class Ledger:
         self._fine = np.zeros(FINE_BINS + 2)
         self._coarse = np.zeros(COARSE_BINS + 2)
         self._late = self._total = self._longest = 0.0
-        self._moments = np.zeros(MOMENTS)
+        self._moments = np.full(MOMENTS, -1.0)
 
     def add(self, ticks: Floats, commits: Floats) -> None:
         """One row: by partition the tick of its last commit, and what was committed then."""
@@ -75,7 +75,7 @@ class Ledger:
         """(second since the arrivals began, longest delay of the messages that were finished about then)."""
         self._work_off()
         width = self._arrivals.ticks / MOMENTS * self._tick
-        return [((i + 0.5) * width, float(delay)) for i, delay in enumerate(self._moments)]
+        return [((i + 0.5) * width, float(delay)) for i, delay in enumerate(self._moments) if delay >= 0]
 
     def _work_off(self) -> None:
         arrivals = self._arrivals
