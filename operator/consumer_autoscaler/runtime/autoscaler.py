@@ -42,8 +42,9 @@ from consumer_autoscaler.resource import memory, status
 from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, Resource
 from consumer_autoscaler.runtime import act, tell
 from consumer_autoscaler.runtime.clock import Clock
+from consumer_autoscaler.runtime.kafka_access import KafkaAccess
 from consumer_autoscaler.sources.processing import PodMetrics
-from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
+from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +57,11 @@ class Parts:
 
     kube: Kube
     targets: Targets
-    lag: LagSource
     pod_metrics: PodMetrics
     events: EventRecorder
     clock: Clock
     may_write: Callable[[], bool]  # the Lease, asked immediately before each write
+    access: KafkaAccess
 
 
 @dataclass(slots=True)
@@ -105,7 +106,9 @@ class Autoscaler:
     async def run(self) -> None:
         """Cycles until cancelled. Returns when the resource is gone."""
         kafka, policy = self.resource.kafka, self.resource.policy
-        subscription = self._parts.lag.subscribe(
+        subscription = self._parts.access.subscribe(
+            self.resource.namespace,
+            kafka,
             GroupRequest(
                 bootstrap_servers=kafka.bootstrap_servers,
                 consumer_group=kafka.consumer_group,
@@ -113,7 +116,7 @@ class Autoscaler:
                 offset_reset=kafka.offset_reset,
                 isolation_level=kafka.isolation_level,
                 interval_seconds=policy.poll_interval_seconds,
-            )
+            ),
         )
         try:
             while True:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from consumer_autoscaler.cluster.events import EventRecorder
 from consumer_autoscaler.cluster.kube import AccessQuestion, CredentialsUnavailable, Kube, KubeError
 from consumer_autoscaler.cluster.lease import Lease
+from consumer_autoscaler.cluster.secrets import Secrets
 from consumer_autoscaler.cluster.targets import Targets
 from consumer_autoscaler.cluster.watch import Resync, watch
 from consumer_autoscaler.decision.bundle import Bundle
@@ -18,6 +19,7 @@ from consumer_autoscaler.resource.spec import GROUP, PLURAL
 from consumer_autoscaler.runtime.autoscaler import Parts
 from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.fleet import Fleet
+from consumer_autoscaler.runtime.kafka_access import KafkaAccess
 from consumer_autoscaler.runtime.metrics import Snapshot, registry_with
 from consumer_autoscaler.runtime.settings import Settings
 from consumer_autoscaler.runtime.web import Health, WebServer
@@ -82,7 +84,8 @@ async def run(settings: Settings) -> int:
         pod_metrics = PodMetrics(PodHttp(allow_loopback=settings.allow_loopback_pods))
         events = EventRecorder(kube, instance=settings.identity, wall_clock=clock)
         targets = Targets(kube)
-        fleet = Fleet(Parts(kube, targets, lag, pod_metrics, events, clock, may_write))
+        access = KafkaAccess(lag, Secrets(kube), settings.allow_passwords_without_tls)
+        fleet = Fleet(Parts(kube, targets, pod_metrics, events, clock, may_write, access))
         resync = Resync(kube, fleet, interval_seconds=settings.resync_seconds)
         web = WebServer(
             host=settings.listen_host,

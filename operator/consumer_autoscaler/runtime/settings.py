@@ -45,6 +45,9 @@ class Settings(BaseModel):
     allow_loopback_pods: bool = Field(
         default=False, description="Read metrics of pods with loopback addresses, as the test bed's have."
     )
+    allow_passwords_without_tls: bool = Field(
+        default=False, description="Allow logins by PLAIN and OAUTHBEARER, and token endpoints, without TLS."
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
     log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json.")
 

@@ -1,0 +1,214 @@
+"""From the Secrets that a resource names to a way into its cluster, and to a new one when they have changed.
+
+Secrets are read again every five minutes, and every ten seconds while the login is refused. When their content has
+changed, the resource leaves the old client, which ends with its last user, and joins the one of the new content. While
+a Secret is missing, or lacks a key, the reading is Unavailable and names it; while the API server cannot be asked,
+what was read last goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
+from consumer_autoscaler.cluster.secrets import ReadSecret, Secrets
+from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.decision.values import GroupReading, Unavailable
+from consumer_autoscaler.resource.access import SaslAccess, SecretKey
+from consumer_autoscaler.resource.access_schema import SaslMechanism
+from consumer_autoscaler.resource.spec import KafkaSpec
+from consumer_autoscaler.sources.kafka.security import (
+    AwsLogin,
+    Login,
+    Mechanism,
+    OAuthLogin,
+    PasswordLogin,
+    Security,
+    Tls,
+)
+from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 300.0
+AFTER_A_REFUSAL_SECONDS = 10.0
+MAX_TEXT_BYTES = 256 * 1024  # a bundle of CAs is far smaller
+
+_FLAG = "start the operator with --allow-passwords-without-tls"
+
+
+class Unresolved(Exception):
+    """What a resource names cannot be used; the message names the Secret and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """Subscribes resources to their readings, those with Secrets through them."""
+
+    lag: LagSource
+    secrets: Secrets
+    allow_passwords_without_tls: bool = False
+
+    def subscribe(self, namespace: str, kafka: KafkaSpec, request: GroupRequest) -> Subscription:
+        if kafka.tls is None and kafka.sasl is None:
+            return self.lag.subscribe(request)
+        return _ThroughSecrets(self, namespace, kafka, request)
+
+    async def resolve(self, namespace: str, kafka: KafkaSpec, *, max_age_seconds: float) -> tuple[Security, float]:
+        """The way in, and when the oldest part of it was read (the loop's time). Raises Unresolved, KubeError."""
+        reading = _Reading(self.secrets, namespace, max_age_seconds)
+        tls: Tls | None = None
+        if kafka.tls is not None:
+            tls = Tls(
+                ca_pem=await reading.text(kafka.tls.ca),
+                certificate_pem=await reading.text(kafka.tls.certificate),
+                key_pem=await reading.text(kafka.tls.private_key),
+            )
+        login = await self._login(reading, kafka.sasl, encrypted=tls is not None) if kafka.sasl is not None else None
+        return Security(tls=tls, login=login), reading.oldest_at
+
+    async def _login(self, reading: _Reading, sasl: SaslAccess, *, encrypted: bool) -> Login:
+        mechanism = Mechanism(sasl.mechanism.value)
+        if mechanism.reveals and not encrypted and not self.allow_passwords_without_tls:
+            raise Unresolved(f"{mechanism} without TLS shows the login to whoever listens: set `tls`, or {_FLAG}")
+        if sasl.token_endpoint.startswith("http://") and not self.allow_passwords_without_tls:
+            raise Unresolved(f"`tokenEndpoint` without TLS shows the client's secret: use https://, or {_FLAG}")
+        username = (await reading.text(sasl.username)).strip()
+        password = await reading.text(sasl.password)
+        if password.endswith("\n"):
+            keys = " or ".join(sasl.password.keys)
+            raise Unresolved(f"Secret {sasl.password.secret}: {keys} ends with a line break, which is hardly meant")
+        match sasl.mechanism:
+            case SaslMechanism.OAUTHBEARER:
+                return OAuthLogin(
+                    token_endpoint=sasl.token_endpoint,
+                    client_id=username,
+                    client_secret=password,
+                    scope=sasl.scope,
+                    ca_pem=await reading.text(sasl.oauth_ca),
+                )
+            case SaslMechanism.AWS_MSK_IAM:
+                session_token = (await reading.text(sasl.session_token)).strip()
+                return AwsLogin(
+                    region=sasl.aws_region,
+                    access_key_id=username,
+                    secret_access_key=password,
+                    session_token=session_token,
+                )
+            case _:
+                return PasswordLogin(mechanism=mechanism, username=username, password=password)
+
+
+class _Reading:
+    """Reads the keys of one resource's Secrets, each Secret once."""
+
+    def __init__(self, secrets: Secrets, namespace: str, max_age_seconds: float) -> None:
+        self._secrets = secrets
+        self._namespace = namespace
+        self._max_age_seconds = max_age_seconds
+        self._read: dict[str, ReadSecret] = {}
+        self._began_at = asyncio.get_running_loop().time()
+
+    @property
+    def oldest_at(self) -> float:
+        return min((each.at for each in self._read.values()), default=self._began_at)
+
+    async def text(self, wanted: SecretKey | None) -> str:
+        """Empty when nothing is wanted."""
+        if wanted is None:
+            return ""
+        data = (await self._secret(wanted.secret)).data
+        value = next((data[key] for key in wanted.keys if key in data), None)
+        if value is None:
+            if wanted.optional:
+                return ""
+            if wanted.or_name:
+                return wanted.secret
+            raise Unresolved(f"Secret {wanted.secret} has no key {' or '.join(wanted.keys)}")
+        where = f"Secret {wanted.secret}: {' or '.join(wanted.keys)}"
+        if not value or len(value) > MAX_TEXT_BYTES:
+            raise Unresolved(f"{where} {'is longer than 256 KiB' if value else 'is empty'}")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Unresolved(f"{where} is not text in UTF-8") from None
+
+    async def _secret(self, name: str) -> ReadSecret:
+        if name not in self._read:
+            try:
+                found = await self._secrets.read(self._namespace, name, max_age_seconds=self._max_age_seconds)
+            except NotFound:
+                raise Unresolved(f"there is no Secret {name} in namespace {self._namespace}") from None
+            except Forbidden:
+                words = f"the operator may not read Secret {name}: give it the right to get Secrets in namespace"
+                raise Unresolved(f"{words} {self._namespace} (docs/kafka-access.md)") from None
+            self._read[name] = found
+        return self._read[name]
+
+
+class _ThroughSecrets:
+    """A subscription that is renewed when the Secrets behind it have changed."""
+
+    def __init__(self, access: KafkaAccess, namespace: str, kafka: KafkaSpec, request: GroupRequest) -> None:
+        self._access = access
+        self._namespace = namespace
+        self._kafka = kafka
+        self._request = request
+        self._inner: Subscription | None = None
+        self._security: Security | None = None
+        self._problem: Unavailable | None = None
+        self._older_than_seconds: float | None = None
+        self._secrets_read_at = -float("inf")
+        self._max_age_seconds = AGAIN_SECONDS
+        self._not_before = -float("inf")  # while the API server is in trouble, readings must not wait for it each time
+
+    async def next(self) -> GroupReading | Unavailable:
+        if self._problem is not None:  # it has been told: once per interval, as readings are
+            await asyncio.sleep(self._request.interval_seconds)
+        await self._renew()
+        if self._inner is None:
+            assert self._problem is not None
+            return self._problem
+        reading = await self._inner.next()
+        refused = isinstance(reading, Unavailable) and reading.reason is SourceReason.AUTHENTICATION_FAILED
+        self._max_age_seconds = AFTER_A_REFUSAL_SECONDS if refused else AGAIN_SECONDS
+        return reading
+
+    def look_up_older_than(self, seconds: float | None) -> None:
+        self._older_than_seconds = seconds
+        if self._inner is not None:
+            self._inner.look_up_older_than(seconds)
+
+    def close(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
+
+    async def _renew(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._inner is not None and (now < self._not_before or now - self._secrets_read_at < self._max_age_seconds):
+            return
+        max_age = AFTER_A_REFUSAL_SECONDS if self._inner is None else self._max_age_seconds
+        try:
+            security, read_at = await self._access.resolve(self._namespace, self._kafka, max_age_seconds=max_age)
+        except Unresolved as problem:
+            self.close()
+            self._problem = Unavailable(SourceReason.AUTHENTICATION_FAILED, str(problem))
+            return
+        except KubeError as error:
+            if self._inner is None:
+                words = f"the Secrets cannot be read now: {error.reason}"
+                self._problem = Unavailable(SourceReason.AUTHENTICATION_FAILED, words)
+            self._not_before = now + AFTER_A_REFUSAL_SECONDS
+            return
+        self._problem, self._secrets_read_at = None, read_at
+        if self._inner is not None and security == self._security:
+            return
+        if self._inner is not None:
+            log.info("secrets=changed group=%s namespace=%s", self._request.consumer_group, self._namespace)
+        self.close()
+        self._security = security
+        self._inner = self._access.lag.subscribe(replace(self._request, security=security))
+        self._inner.look_up_older_than(self._older_than_seconds)
