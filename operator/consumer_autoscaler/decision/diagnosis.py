@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumer_autoscaler.decision.capacity import capacity_of
+from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, capacity_of
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.limits import Proposal
@@ -14,9 +14,11 @@ from consumer_autoscaler.decision.reasons import (
     PromiseReason,
     SourceReason,
 )
+from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import (
     Condition,
     Figures,
+    GroupKind,
     GroupReading,
     Observation,
     Policy,
@@ -24,6 +26,8 @@ from consumer_autoscaler.decision.values import (
 )
 
 DISPLAY_WINDOW_SECONDS = 20.0  # short enough to be the present, long enough for commits in lumps
+STUCK_SECONDS = 300.0  # `max.poll.interval.ms`, within which a consumer may work on one batch
+SKEW_PARTITIONS, SKEW_SHARE = 4, 0.5
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
@@ -74,6 +78,10 @@ def backpressured(
     if group.state.rebalancing:
         return Condition(kind, UNKNOWN, BackpressureReason.REBALANCING, f"the group is {group.state}")
     behind = f"{group.lag_messages} messages wait, the oldest for {history.delay_seconds:.0f} s"
+    if (stuck := _stuck(policy, group, history)) is not None:
+        return Condition(kind, TRUE, BackpressureReason.STUCK_PARTITION, f"{behind}; {stuck}")
+    if (skew := _skew(group)) is not None:
+        return Condition(kind, TRUE, BackpressureReason.PARTITION_SKEW, f"{behind}; {skew}")
     if proposal is not None and proposal.limit is LimitReason.PARTITION_LIMIT:
         return Condition(
             kind,
@@ -84,6 +92,32 @@ def backpressured(
     if proposal is not None and proposal.limit is LimitReason.MAX_REPLICAS:
         return Condition(kind, TRUE, BackpressureReason.MAX_REPLICAS, f"{behind}; {proposal.limit_message}: raise it")
     return Condition(kind, TRUE, BackpressureReason.UNDER_PROVISIONED, f"{behind}; {_remedy(policy, history, levels)}")
+
+
+def _stuck(policy: Policy, group: GroupReading, history: History) -> str | None:
+    """Partitions whose commit stands still before what waits, for longer than batches are known to take."""
+    if not group.members:
+        return None
+    patience = max(STUCK_SECONDS, 3 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0))
+    stuck = [t for t in history.tracks if t.still_since is not None and group.at - t.still_since > patience]
+    if not stuck:
+        return None
+    first = min(stuck, key=lambda track: track.still_since or 0.0)
+    longest = group.at - (first.still_since or 0.0)
+    more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+    return f"no commit on {first.topic}-{first.partition}{more} for {longest:.0f} s: see what its consumer does"
+
+
+def _skew(group: GroupReading) -> str | None:
+    """Half of the lag or more in one of several partitions: one consumer reads it, however many there are."""
+    total = group.lag_messages
+    if len(group.partitions) < SKEW_PARTITIONS or group.kind is GroupKind.SHARE:
+        return None
+    most = max(group.partitions, key=lambda p: p.lag_messages or 0)
+    share = (most.lag_messages or 0) / total if total else 0.0
+    if share < SKEW_SHARE:
+        return None
+    return f"{share:.0%} of it in {most.topic}-{most.partition}, which one consumer reads: see the keys"
 
 
 def _remedy(policy: Policy, history: History, levels: Levels | None) -> str:
@@ -112,14 +146,16 @@ def promise_kept(policy: Policy, observation: Observation, history: History) -> 
             f"the oldest message waits {delay:.0f} s of {promise} s",
         )
     learned = history.start_seconds_seen and history.rebalance_seconds_seen
-    least = history.start_seconds + history.rebalance_seconds + policy.poll_interval_seconds + 5
+    commits = max(COMMIT_SECONDS, commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
+    least = history.start_seconds + history.rebalance_seconds + policy.poll_interval_seconds + commits
     if learned and promise < least:
         return Condition(
             kind,
             FALSE,
             PromiseReason.PROMISE_TOO_SHORT,
             f"a new pod needs {least:.0f} s until it helps (start {history.start_seconds:.0f} s, rebalance"
-            f" {history.rebalance_seconds:.0f} s, poll {policy.poll_interval_seconds} s): promise at least that",
+            f" {history.rebalance_seconds:.0f} s, poll {policy.poll_interval_seconds} s, commits {commits:.0f} s):"
+            " promise at least that",
         )
     return Condition(kind, TRUE, PromiseReason.WITHIN_PROMISE, f"no message waits longer than {promise} s")
 

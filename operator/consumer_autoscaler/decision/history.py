@@ -70,6 +70,7 @@ class History:
     replicas: int | None = None  # the target's count when last seen or written
     changed_at: float | None = None  # last change of it, by whomever
     scaled_at: float | None = None  # the operator's own last scaling
+    lowered_at: float | None = None  # last time that it became fewer, by whomever
     raised_to: int | None = None  # an up whose pods are not all there yet
     raised_at: float | None = None
     raised_again: bool = False

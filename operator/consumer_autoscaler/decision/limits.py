@@ -17,6 +17,7 @@ from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, Observation, Policy, Step, Unavailable
 
 HISTORY_BEFORE_DOWN_SECONDS = 300.0
+SESSION_SECONDS = 50.0  # the clients' default of 45 s, and a commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,22 @@ def rebalancing(p: Proposal, s: Situation) -> Proposal:
     return p.to(s.current, LimitReason.REBALANCING, what, DecisionReason.HOLD_REBALANCING)
 
 
+def members_leaving(p: Proposal, s: Situation) -> Proposal:
+    """After a down, no up while members of pods that are gone are still in the group.
+
+    A static member does not leave when its pod stops, nor does one that was killed: until its session times out
+    (`session.timeout.ms`) nobody reads its partitions, and what gathers there is no demand.
+    """
+    lowered = s.history.lowered_at
+    if p.replicas <= s.current or s.current == 0 or lowered is None or s.now - lowered >= SESSION_SECONDS:
+        return p
+    gone = s.group.members - s.current * s.policy.consumers_per_pod
+    if gone <= 0:
+        return p
+    what = f"{gone} members of pods that are gone are still in the group"
+    return p.to(s.current, LimitReason.REBALANCING, what, DecisionReason.HOLD_REBALANCING)
+
+
 def pods_starting(p: Proposal, s: Situation) -> Proposal:
     """Holds while pods are not ready, with the same way out, and with the raise that the demand may ask for."""
     scale = s.observation.scale
@@ -247,5 +264,6 @@ LIMITS: tuple[Limit, ...] = (
     enough_history,
     processing_time_known,
     rebalancing,
+    members_leaving,
     pods_starting,
 )

@@ -8,11 +8,13 @@ no rate and no fetch (the idea of kafka-lag-exporter's lookup table).
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consumer_autoscaler.decision.values import PartitionReading
 
 MAX_POINTS = 48
+REMEMBERED_GAPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,15 @@ class Track:
     end_offset: int
     times: tuple[float, ...]
     ends: tuple[int, ...]
+    still_since: float | None = None  # since when the commit has not moved although something waits
+    commit_gaps: tuple[float, ...] = ()  # seconds that it stood so before its last few moves
 
 
 def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     """The track after one more reading. Points that no unprocessed message can need any more are dropped."""
     end = reading.end_offset
     if track is None or end < track.end_offset:  # new, or the topic was made anew: its past means nothing
-        return Track(reading.topic, reading.partition, reading.finished_offset, end, (at,), (end,))
+        return Track(reading.topic, reading.partition, reading.finished_offset, end, (at,), (end,), at)
     times, ends = track.times, track.ends
     if len(ends) > 1 and ends[-1] == ends[-2] == end:
         # Nothing arrived once more: the next message arrives after now, so the later time is the better last point.
@@ -47,7 +51,23 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
         half = MAX_POINTS // 2
         times = (*times[:half:2], *times[half:])
         ends = (*ends[:half:2], *ends[half:])
-    return Track(reading.topic, reading.partition, reading.finished_offset, end, times, ends)
+    still_since, gaps = track.still_since, track.commit_gaps
+    if reading.finished_offset != track.committed_offset:
+        gaps = gaps if still_since is None else (*gaps, at - still_since)[-REMEMBERED_GAPS:]
+        still_since = at
+    elif not reading.lag_messages or still_since is None:
+        still_since = at
+    return Track(reading.topic, reading.partition, reading.finished_offset, end, times, ends, still_since, gaps)
+
+
+def commit_seconds(tracks: Iterable[Track], poll_seconds: float) -> float | None:
+    """How long commits stand still between two moves: the shortest of a partition's last few, in the middle partition.
+
+    None where they move about as often as they are looked at.
+    """
+    gaps = sorted(min(track.commit_gaps) for track in tracks if track.commit_gaps)
+    middle = gaps[len(gaps) // 2] if gaps else 0.0
+    return middle if middle > 1.5 * poll_seconds else None
 
 
 def position_of(reading: PartitionReading) -> int:
