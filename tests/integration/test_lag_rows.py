@@ -216,7 +216,7 @@ async def _commit_last_records(member: AIOKafkaConsumer, topic: str, ends: list[
 
 @together
 async def test_a_transactions_marker_is_no_lag_once_two_were_skipped(bed: LagBed) -> None:
-    """One short of the end at rest, twice: real zero, in the group's other partitions at once, and for the empty group."""
+    """One short of the end at rest, twice: then zero, in other partitions of the topic too, and for the empty group."""
     topic = await bed.topic("markers", 2)
     subscription = bed.follow(topic, topic, reset=OffsetReset.EARLIEST)
     producer = AIOKafkaProducer(bootstrap_servers=bed.kafka.bootstrap, transactional_id=topic)
