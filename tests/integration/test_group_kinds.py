@@ -196,7 +196,7 @@ def test_a_group_is_read_as_what_it_is(quiet: Quiet, group: str) -> None:
     assert reading.kind is case.kind
     assert (reading.state, reading.members, reading.idle_members) == (GroupState.STABLE, case.members, case.idle)
     assert (reading.assignor, reading.partition_ceiling) == (case.assignor, case.ceiling)
-    assert reading.note == ""
+    assert (reading.note, reading.lag_is_upper_bound) == ("", False)
 
 
 @pytest.mark.parametrize("group", CASES)
@@ -312,6 +312,7 @@ async def test_share_and_streams_groups_of_kafka_4_1(source: KafkaLagSource) -> 
             assert starts == {(p.topic, p.partition): p.committed_offset for p in reading.partitions}
             assert all(p.lag_messages == p.end_offset - (p.committed_offset or 0) for p in reading.partitions)
             assert (reading.kind, reading.note) == (GroupKind.SHARE, UPPER_BOUND)
+            assert reading.lag_is_upper_bound
         finally:
             for member in members:
                 member.stop(grace_seconds=0)

@@ -16,14 +16,14 @@ from tests.unit.decision_model import reading as a_reading
 from tests.unit.kafka_fake import ASSIGNMENT, DESCRIBE_REQUEST, FETCH_REQUEST, STRING, TAGS, Uuid, rows
 from tests.unit.test_kafka_groups import classic, classic_member
 
-from consumer_autoscaler.decision.reasons import GroupState
+from consumer_autoscaler.decision.reasons import DecisionReason, GroupState
 from consumer_autoscaler.decision.tracks import position_of
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, PartitionReading, Scale
 from consumer_autoscaler.sources.kafka import wire
 from consumer_autoscaler.sources.kafka.coordinators import GroupMemory
 from consumer_autoscaler.sources.kafka.groups import GroupFacts, Subtopology
 from consumer_autoscaler.sources.kafka.lag import Inconsistent
-from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND, parse_share, share_readings, upper_bound_note
+from consumer_autoscaler.sources.kafka.shares import is_upper_bound, parse_share, share_readings
 from consumer_autoscaler.sources.kafka.streams import parse_streams, task_count
 from consumer_autoscaler.sources.kafka.streams_assignment import read_tasks
 from consumer_autoscaler.sources.kafka.wire_share import describe_share, read_share, read_share_offsets, share_offsets
@@ -244,11 +244,11 @@ def test_an_unchanged_share_partition_keeps_its_object_and_a_changed_lag_does_no
     assert fewer.lag_messages == 3
 
 
-def test_an_upper_bound_is_said_to_be_one() -> None:
+def test_an_upper_bound_is_told_from_a_lag() -> None:
     """Only where there is lag that the broker did not tell."""
-    assert upper_bound_note(readings(10, -1, 0, 20), {"t": {0: -1}}) == UPPER_BOUND
-    assert upper_bound_note(readings(10, 4, 0, 20), {"t": {0: 4}}) == ""
-    assert upper_bound_note(readings(10, -1, 0, 10), {"t": {0: -1}}) == ""
+    assert is_upper_bound(readings(10, -1, 0, 20), {"t": {0: -1}})
+    assert not is_upper_bound(readings(10, 4, 0, 20), {"t": {0: 4}})
+    assert not is_upper_bound(readings(10, -1, 0, 10), {"t": {0: -1}})
 
 
 def test_how_far_a_share_group_is() -> None:
@@ -389,6 +389,21 @@ def test_a_share_group_scales_beyond_its_partitions() -> None:
     share = a_reading([4000, 4000], kind=GroupKind.SHARE, partition_ceiling=0)
     assert decided(policy, consumer, scale).desired == 2
     assert decided(policy, share, scale).desired == 8
+
+
+@pytest.mark.parametrize("replicas", [0, 1])
+def test_a_promise_is_not_scaled_for_by_an_upper_bound(replicas: int) -> None:
+    """A group that rests looks as if its last batch waited for ever. It holds; from zero it may start."""
+    at_most = a_reading([400, 400], kind=GroupKind.SHARE, partition_ceiling=0, lag_is_upper_bound=True)
+    decision = decided(promise(min_replicas=0), at_most, Scale(replicas=replicas, ready=replicas))
+    if replicas:
+        assert (decision.desired, decision.reason) == (1, DecisionReason.HOLD_LAG_UNKNOWN)
+        assert decision.figures.delay_seconds is None
+    else:
+        assert decision.desired is not None
+        assert decision.desired > 0
+    by_lag = promise(max_delay_seconds=None, lag_per_replica=100)
+    assert decided(by_lag, at_most, Scale(replicas=1, ready=1)).desired == 8
 
 
 def test_a_group_that_becomes_a_share_group_loses_its_ceiling() -> None:

@@ -161,7 +161,7 @@ def _follow_offsets(history: History, group: GroupReading) -> History:
     tracks: list[Track] = []
     arrived = consumed = 0
     delay = 0.0
-    unknown = False
+    unknown = group.lag_is_upper_bound
     for reading in group.partitions:
         before = old.get((reading.topic, reading.partition))
         track = follow(before, reading, group.at)

@@ -73,6 +73,11 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
             "a partition was never committed and `offsetReset` is None",
         )  # fmt: skip
 
+    if group.lag_is_upper_bound and policy.max_delay_seconds is not None and current > 0:
+        return _decision(
+            policy, observation, history, now, current, DecisionReason.HOLD_LAG_UNKNOWN,
+            f"no delay is known: {group.note}",
+        )  # fmt: skip
     if group.unscalable is not None:
         return _decision(
             policy, observation, history, now, current, DecisionReason.HOLD_NOT_SCALABLE, group.unscalable.message

@@ -140,12 +140,11 @@ class GroupReading:
     idle_members: int = 0  # members of a Stable group that were given no partition (of Streams: no task)
     assignor: str | None = None  # "range", "roundrobin", ...; the last one seen while the group is empty
     partitions: tuple[PartitionReading, ...] = ()  # sorted by topic, partition
-    partition_ceiling: int = (
-        0  # consumers that can have work, see sources/kafka/groups; 0: unknown, or no limit (share)
-    )
+    partition_ceiling: int = 0  # consumers that can have work (sources/kafka/groups); 0: unknown, or no limit (share)
     older_than_seconds: float | None = None  # the age that was looked up by timestamp, None when none was
     partitions_older: int | None = None  # how many partitions have an unprocessed record older than that
     never_committed: bool = False  # the group has no commit on any of its partitions
+    lag_is_upper_bound: bool = False  # some of the lag may be finished already; how old the rest is, is not known
     note: str = ""  # anything odd that a person should know (ignored topics, commits beyond the end)
     pending_messages: int = 0  # in new partitions that no member was given yet; not in the lag
     unscalable: Unavailable | None = None  # why no count can be decided from this lag, right as it is

@@ -86,10 +86,9 @@ def share_readings(
     return readings
 
 
-def upper_bound_note(readings: Sequence[PartitionReading], lags: Mapping[str, Mapping[int, int]]) -> str:
-    """UPPER_BOUND when that is what the lag of some partition is; else empty."""
-    unsure = any(
+def is_upper_bound(readings: Sequence[PartitionReading], lags: Mapping[str, Mapping[int, int]]) -> bool:
+    """Whether the lag of some partition is all from its position to its end, for want of a number from the broker."""
+    return any(
         r.lag_messages and r.committed_offset is not None and lags.get(r.topic, {}).get(r.partition, -1) < 0
         for r in readings
     )
-    return UPPER_BOUND if unsure else ""

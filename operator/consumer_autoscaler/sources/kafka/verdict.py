@@ -17,7 +17,7 @@ from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched
 from consumer_autoscaler.sources.kafka.groups import GONE
 from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, partition_readings
 from consumer_autoscaler.sources.kafka.offsets import Offsets, Problem
-from consumer_autoscaler.sources.kafka.shares import share_readings, upper_bound_note
+from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND, is_upper_bound, share_readings
 from consumer_autoscaler.sources.kafka.successive import Successive
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
 
@@ -101,7 +101,8 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
         memory.ignored = tuple(sorted(fetched.committed.keys() - set(names)))
     beyond, unknown = _beyond_note(watch.beyond), _unknown_note(partitions)
     ignored = "" if watch.topics else _ignored_note(memory.ignored)
-    share = _share_note(partitions, fetched)
+    at_most = fetched.lags is not None and is_upper_bound(partitions, fetched.lags)
+    share = UPPER_BOUND if at_most else ""
     reading = GroupReading(
         at=at,
         state=memory.facts.state,
@@ -113,6 +114,7 @@ def judge(watch: Watch, names: tuple[str, ...], answers: Answers, *, at: float, 
         partition_ceiling=memory.ceiling(map(len, readings.values()), answers.topology),
         never_committed=all(partition.committed_offset is None for partition in partitions),
         note="; ".join(filter(None, (found.note, unknown, beyond, *told.notes, ignored, share))),
+        lag_is_upper_bound=at_most,
         pending_messages=told.pending_messages,
         unscalable=told.unscalable,
         warning=SourceReason.OFFSET_BEYOND_END if beyond else next(iter(told.warnings), None),
@@ -141,10 +143,6 @@ def _readings(watch: Watch, topic: Topic, fetched: Fetched, ends: list[int]) -> 
         reset=watch.offset_reset,
         previous=previous,
     )
-
-
-def _share_note(partitions: tuple[PartitionReading, ...], fetched: Fetched) -> str:
-    return "" if fetched.lags is None else upper_bound_note(partitions, fetched.lags)
 
 
 def _usable(watch: Watch, names: tuple[str, ...], topology: Topology) -> _Topics | Outcome:
