@@ -63,8 +63,12 @@ class Markers:
     def _stands_short(self, key: Key, p: PartitionReading, *, live: bool, now: float) -> bool:
         committed, end = p.committed_offset, p.end_offset
         short = self._short.get(key)
-        if committed is None or committed > end or (short is not None and end < short.end):
-            self._short.pop(key, None)  # made anew, or nothing that could be said
+        if short is not None and end < short.end:  # another topic of the same name
+            self._topics.discard(p.topic)
+            del self._short[key]
+            short = None
+        if committed is None or committed > end:
+            self._short.pop(key, None)
             return False
         if short is not None and committed in (end, short.rested_at):  # so it was a record
             del self._short[key]
