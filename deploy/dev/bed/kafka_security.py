@@ -190,6 +190,7 @@ class SecureKafka(Kafka):
                 f"{_SECURITY}.oauthbearer.OAuthBearerValidatorCallbackHandler",
             "sasl.oauthbearer.jwks.endpoint.url": self.tokens.jwks.as_uri(),
             "sasl.oauthbearer.expected.audience": "kafka",
+            "sasl.oauthbearer.expected.issuer": "bed",
             # Seen with 4.1.1: the default validator believes a token whatever its signature says.
             "sasl.oauthbearer.jwt.validator.class": f"{_SECURITY}.oauthbearer.BrokerJwtValidator",
         }  # fmt: skip

@@ -245,6 +245,8 @@ class Coordinators:
                 lost.add(seen.group)
             elif seen.error:
                 self._group_error(seen.group, seen.error)
+                if self._memories[seen.group].kind is GroupKind.UNKNOWN:  # it is of this kind: hear the same next time
+                    self._memories[seen.group].every_kind_at = -float("inf")
             else:
                 memory = self._memories[seen.group]
                 if memory.kind is kind and memory.body_hash == hash(seen.body):

@@ -206,7 +206,8 @@ def _gone(memory: GroupMemory, now: float, *, commits: bool, topics: bool) -> Ou
         message = f"group {memory.name} is rebalancing, and what it subscribes to is not known yet"
         return Outcome(Unavailable(SourceReason.PARTIAL_READING, message))
     what = "does not exist" if memory.facts.state is GroupState.DEAD else "has neither subscriptions nor commits"
-    message = f"group {memory.name} {what}; name its topics"
+    # Brokers leave out commits on topics without the right Describe, and say nothing.
+    message = f"group {memory.name} {what} that the operator may see; name its topics"
     return Outcome(Unavailable(SourceReason.GROUP_NOT_FOUND, message))
 
 
