@@ -105,7 +105,7 @@ def test_pending_messages_keep_the_last_replica() -> None:
     policy = promise(min_replicas=0, max_delay_seconds=None, lag_per_replica=10, idle_seconds=300)
     for pending, desired in ((0, 0), (3, 1)):
         history = History(began_at=0.0, active_at=0.0)
-        for at in (990.0, 1000.0):
+        for at in (400.0, 600.0, 800.0, 1000.0):
             observation = _seen(reading([0], pending_messages=pending), 1, at)
             history = advance(policy, history, observation, at)
         assert decide(policy, observation, history, 1000.0).desired == desired
