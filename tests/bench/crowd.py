@@ -46,6 +46,7 @@ _TOPICS_AT_ONCE = 100
 _COMMIT_SECONDS = 20.0
 _RECORD_SECONDS = 5.0  # between two records of a topic
 _TICK_SECONDS = 0.5
+_NOT_YET = (14, 15, 16)  # a coordinator that has just become one loads its groups first
 _REBALANCE_IN_PROGRESS, _ILLEGAL_GENERATION, _MEMBER_ID_REQUIRED = 27, 22, 79
 # Nobody looks anything up in these logs, and index files written by all logs at once stop a slow disk.
 TOPIC_SETTINGS = {"index.interval.bytes": str(2**30), "segment.index.bytes": "4096"}
@@ -90,6 +91,9 @@ class _Member:
             if joined.error_code == _MEMBER_ID_REQUIRED:
                 self.member_id = joined.member_id
                 continue
+            if joined.error_code in _NOT_YET:
+                await asyncio.sleep(0.2)
+                continue
             _raise(joined.error_code, self.group)
             self.member_id, self.generation = joined.member_id, joined.generation_id
             self.leads = joined.leader_id == joined.member_id
@@ -101,7 +105,7 @@ class _Member:
                 shares = self._shares([member[0] for member in joined.members], partitions)
             sync = SyncGroupRequest(self.group, self.generation, self.member_id, None, shares)
             code = (await self.line.send(sync)).error_code
-            if code in (_REBALANCE_IN_PROGRESS, _ILLEGAL_GENERATION):
+            if code in (*_NOT_YET, _REBALANCE_IN_PROGRESS, _ILLEGAL_GENERATION):
                 continue
             _raise(code, self.group)
             return

@@ -22,6 +22,7 @@ from typing import Any
 from tests.bench.crowd import group_name
 
 from consumer_autoscaler.decision.values import GroupReading
+from consumer_autoscaler.runtime.pauses import short_pauses  # as the operator has it
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
@@ -61,6 +62,7 @@ class Reader:
         self._selector = selector
         self._groups = groups
         self._came = self._good = self._polls = self._lag = 0
+        self._why = ""  # of one that could not be read
 
     async def follow(self, subscription: Subscription) -> None:
         while True:
@@ -69,8 +71,8 @@ class Reader:
             if isinstance(reading, GroupReading):
                 self._good += 1
                 self._lag += reading.lag_messages or 0
-            elif self._polls > 1:
-                print(json.dumps({"failed": reading.message}), flush=True)
+            else:
+                self._why = reading.message
             if self._came == self._groups:
                 self._report()
 
@@ -83,11 +85,13 @@ class Reader:
             "block_ms": round(block, 2),
             "wall_ms": round(wall, 2),
             "good": self._good,
+            "why": self._why,
             "lag": self._lag,
             "requests": dict(self._source.stats.requests),
             "seconds": round(self._source.stats.last_batch_seconds, 3),
         }
         self._came = self._good = self._lag = 0
+        self._why = ""
         print(json.dumps(line), flush=True)
 
 
@@ -111,7 +115,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=15.0, help="seconds")
     selector = TimedSelector()
     options = parser.parse_args()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+    with short_pauses(), asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(_run(options, selector))
 
 

@@ -21,6 +21,7 @@ from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.fleet import Fleet
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
 from consumer_autoscaler.runtime.metrics import Snapshot, registry_with
+from consumer_autoscaler.runtime.pauses import short_pauses
 from consumer_autoscaler.runtime.settings import Settings
 from consumer_autoscaler.runtime.web import Health, WebServer
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
@@ -60,6 +61,7 @@ async def run(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
 
     async with AsyncExitStack() as stack:
+        stack.enter_context(short_pauses())
         kube = Kube.connect(
             settings.kubeconfig,
             namespaces=settings.namespaces,
