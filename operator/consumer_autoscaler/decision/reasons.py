@@ -172,6 +172,7 @@ class EventReason(StrEnum):
     LIMITS_ENFORCED = "LimitsEnforced"
     PARTITION_LIMIT_REACHED = "PartitionLimitReached"
     SOURCE_RECOVERED = "SourceRecovered"
+    CAUGHT_UP = "CaughtUp"
     PROMISE_KEPT_AGAIN = "PromiseKeptAgain"
     PAUSED = "Paused"
     RESUMED = "Resumed"

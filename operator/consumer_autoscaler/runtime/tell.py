@@ -80,6 +80,8 @@ def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> 
             return "Normal", EventReason.PARTITION_LIMIT_REACHED
         case ConditionType.BACKPRESSURED if status == "True" and reason in set(BackpressureReason):
             return "Warning", EventReason.BACKPRESSURED
+        case ConditionType.BACKPRESSURED if reason == BackpressureReason.KEEPING_UP and was and was[0] == "True":
+            return "Normal", EventReason.CAUGHT_UP
         case ConditionType.PROMISE_KEPT if status == "False":
             return "Warning", EventReason.PROMISE_BROKEN
         case ConditionType.PROMISE_KEPT if (
