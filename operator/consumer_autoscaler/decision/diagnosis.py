@@ -176,6 +176,8 @@ def figures_of(policy: Policy, observation: Observation, history: History) -> Fi
         delay_seconds=history.delay_seconds,
         partitions=len(group.partitions),
         partitions_with_lag=sum(1 for p in group.partitions if p.lag_messages),
+        lost_messages=group.lost_messages,
+        pending_messages=group.pending_messages,
         partition_ceiling=group.ceiling(history.ceiling) or None,
         arrival_per_second=history.arrival_rate(window),
         consumed_per_second=history.consumption_rate(window),

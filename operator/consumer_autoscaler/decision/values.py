@@ -227,6 +227,8 @@ class Figures:
     delay_seconds: float | None = None
     partitions: int | None = None
     partitions_with_lag: int | None = None
+    lost_messages: int | None = None
+    pending_messages: int | None = None
     partition_ceiling: int | None = None
     arrival_per_second: float | None = None
     consumed_per_second: float | None = None

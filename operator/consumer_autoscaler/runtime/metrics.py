@@ -67,6 +67,8 @@ _FAMILIES = (
     _Family("partitions", "Partitions the group reads.", _figure("partitions")),
     _Family("lag_records", "Records that are not committed yet, over all partitions.", _figure("lag_messages")),
     _Family("lag_seconds", "How long the oldest of them has waited.", _figure("delay_seconds")),
+    _Family("lost_records", "Records removed by retention before the group had read them.", _figure("lost_messages")),
+    _Family("pending_records", "Records in new partitions that nobody reads yet.", _figure("pending_messages")),
     _Family("arrival_rate_records_per_second", "Records that arrive, over a minute.", _figure("arrival_per_second")),
     _Family(
         "consume_rate_records_per_second", "Records that are committed, over a minute.", _figure("consumed_per_second")
