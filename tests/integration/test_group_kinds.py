@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -17,10 +19,13 @@ from aiokafka import TopicPartition
 from bed import javaclients, kafka_admin
 from bed.jvm import KAFKA_NEWEST_VERSION, KAFKA_OLD_VERSION
 from bed.kafka import Kafka
+from bed.kafka_admin import AclFor, AclOn
+from bed.kafka_security import SecureKafka
 from bed.processes import Process
-from consumer_autoscaler.decision.reasons import GroupState
+from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, Unavailable
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
+from consumer_autoscaler.sources.kafka.security import Mechanism, PasswordLogin, Security
 from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
@@ -37,7 +42,7 @@ FEATURES_4_1 = {"share.version": 1, "streams.version": 1}
 
 @dataclass(frozen=True)
 class Case:
-    """A group with running members and what is to be seen of it; `tasks` is None where partitions are given out."""
+    """A group with running members and what is to be seen of it."""
 
     kind: GroupKind
     topic: str
@@ -53,7 +58,7 @@ CASES = {
     "eager": Case(GroupKind.CLASSIC, "eager", 1, 2, 1, "range", 1, CONSUMER_TOOL),
     "cooperative": Case(GroupKind.CLASSIC, "cooperative", 6, 1, 0, "cooperative-sticky", 6, CONSUMER_TOOL),
     "consumer": Case(GroupKind.CONSUMER, "consumer", 1, 2, 1, "uniform", 1, CONSUMER_TOOL),
-    "share": Case(GroupKind.SHARE, "share", 2, 3, 0, "simple", 0, SHARE_TOOL),
+    "share": Case(GroupKind.SHARE, "share", 1, 2, 0, "simple", 0, SHARE_TOOL),
     "classic-streams": Case(GroupKind.CLASSIC, "words", 2, 5, 1, "stream", 4, CONSUMER_TOOL),
     "streams": Case(GroupKind.STREAMS, "words", 2, 5, 1, None, 4, STREAMS_TOOL),
 }
@@ -76,10 +81,20 @@ def clients_of(kafka: Kafka, group: str) -> list[Process]:
             return [javaclients.consumer(kafka, group, case.topic, name=name, protocol=protocol) for name in names]
 
 
+RIGHTS = {"both": (AclOn.GROUP, AclOn.TOPIC), "group-only": (AclOn.GROUP,), "topic-only": (AclOn.TOPIC,)}
+
+
 @pytest.fixture(scope="module")
-def newest() -> Iterator[Kafka]:
-    """A broker of the newest version, where every kind is on by itself."""
-    with Kafka(version=KAFKA_NEWEST_VERSION, auto_create_topics=False, settings=LOCK) as kafka:
+def newest() -> Iterator[SecureKafka]:
+    """A broker of the newest version, where every kind is on by itself, with a user for each of RIGHTS."""
+    users = dict.fromkeys(RIGHTS, "secret")
+    version, clients = KAFKA_NEWEST_VERSION, dict[str, str]()
+    with SecureKafka(
+        passwords=users, clients=clients, version=version, auto_create_topics=False, settings=LOCK
+    ) as kafka:
+        for user, resources in RIGHTS.items():
+            for resource in resources:
+                kafka.allow(user, AclFor.DESCRIBE, resource, "*")
         yield kafka
 
 
@@ -117,9 +132,9 @@ async def until(
     pytest.fail(f"the last of {seconds:g} s of readings: {reading}")
 
 
-def rows_of(text: str) -> Rows:
-    """The rows of a tool's `--describe`: the columns up to the numbers are group, topic, partition."""
-    rows: Rows = {}
+def rows_of(text: str) -> dict[str, Rows]:
+    """The rows of a tool's `--describe` by group: the columns up to the numbers are group, topic, partition."""
+    rows: dict[str, Rows] = {}
     head: list[str] = []
     for line in text.splitlines():
         cells = line.split()
@@ -132,16 +147,15 @@ def rows_of(text: str) -> Rows:
                 for name, value in named.items()
                 if name.endswith(("OFFSET", "LAG"))
             }
-            rows[named["TOPIC"], int(named["PARTITION"])] = numbers
+            rows.setdefault(named["GROUP"], {})[named["TOPIC"], int(named["PARTITION"])] = numbers
     return rows
 
 
-async def described(kafka: Kafka, tool: str, group: str) -> Rows:
-    return rows_of(await asyncio.to_thread(describe, kafka, tool, group))
-
-
-def describe(kafka: Kafka, tool: str, group: str) -> str:
-    return kafka.tool(tool, "--bootstrap-server", kafka.bootstrap, "--describe", "--group", group)
+async def described(kafka: Kafka, tool: str, *groups: str) -> dict[str, Rows]:
+    """By group, what one of Kafka's tools says."""
+    named = [part for group in groups for part in ("--group", group)]
+    text = await asyncio.to_thread(kafka.tool, tool, "--bootstrap-server", kafka.bootstrap, "--describe", *named)
+    return rows_of(text)
 
 
 @dataclass
@@ -151,14 +165,15 @@ class Quiet:
     readings: dict[str, GroupReading]
     tools: dict[str, Rows]
     requests: dict[str, int]  # during four readings of all groups
+    by_rights: dict[tuple[str, str], GroupReading | Unavailable]  # (one of RIGHTS, group)
 
 
 @pytest.fixture(scope="module")
-async def quiet(newest: Kafka) -> AsyncIterator[Quiet]:
+async def quiet(newest: SecureKafka) -> Quiet:
     for topic, partitions in {case.topic: case.partitions for case in CASES.values()}.items():
         newest.create_topic(topic, partitions)
         await kafka_admin.produce_now(newest.bootstrap, topic, dict.fromkeys(range(partitions), 20))
-    javaclients.begin_at_the_start(newest, "share")
+    await javaclients.begin_at_the_start(newest, "share")
     members = [client for group in CASES for client in clients_of(newest, group)]
     source = KafkaLagSource(time.time)
     groups = {group: subscribe(source, newest, group) for group in CASES}
@@ -178,14 +193,33 @@ async def quiet(newest: Kafka) -> AsyncIterator[Quiet]:
         for _ in range(4):
             readings = {group: await subscription.next() for group, subscription in groups.items()}
         requests = source.stats.requests - before
-        tools = dict(
-            zip(CASES, await asyncio.gather(*(described(newest, c.tool, g) for g, c in CASES.items())), strict=True)
-        )
+        by_tool: dict[str, list[str]] = {}
+        for group, case in CASES.items():
+            by_tool.setdefault(case.tool, []).append(group)
+        said = await asyncio.gather(*(described(newest, tool, *names) for tool, names in by_tool.items()))
+        tools = {group: rows for each in said for group, rows in each.items()}
         assert all(isinstance(reading, GroupReading) for reading in readings.values()), readings
-        yield Quiet(readings, tools, dict(requests))  # type: ignore[arg-type]
+        return Quiet(readings, tools, dict(requests), await _by_rights(newest))  # type: ignore[arg-type]
     finally:
         for member in members:
             member.stop(grace_seconds=0)
+        await source.aclose()
+
+
+async def _by_rights(kafka: SecureKafka) -> dict[tuple[str, str], GroupReading | Unavailable]:
+    """The first reading of each group by each user."""
+    source = KafkaLagSource(time.time)
+    try:
+        subscriptions = {}
+        for user in RIGHTS:
+            login = PasswordLogin(mechanism=Mechanism.PLAIN, username=user, password="secret")
+            for group in CASES:
+                request = GroupRequest(
+                    bootstrap_servers=(kafka.address("BARE"),), consumer_group=group, security=Security(login=login)
+                )
+                subscriptions[user, group] = source.subscribe(request)
+        return {key: await subscription.next() for key, subscription in subscriptions.items()}
+    finally:
         await source.aclose()
 
 
@@ -225,13 +259,52 @@ def test_a_reading_of_all_kinds_asks_each_broker_once_of_each_sort(quiet: Quiet)
     assert quiet.requests == dict.fromkeys(once, 4)
 
 
+@pytest.mark.parametrize("group", CASES)
+def test_describe_on_group_and_topic_is_all_that_it_needs(quiet: Quiet, group: str) -> None:
+    """And without either of them the reading names the right that is missing."""
+    reading = quiet.by_rights["both", group]
+    assert isinstance(reading, GroupReading), reading
+    assert reading.partitions == quiet.readings[group].partitions
+    for user, missing in (("group-only", "on topic|on a topic"), ("topic-only", f"on group {group}")):
+        refused = quiet.by_rights[user, group]
+        assert isinstance(refused, Unavailable), refused
+        assert refused.reason is SourceReason.AUTHORIZATION_FAILED
+        assert re.search(f"the right Describe ({missing})", refused.message), refused
+
+
+@pytest.fixture(scope="module")
+async def beside(
+    newest: Kafka, quiet: Quiet, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+    """The cases that change groups, begun together after the quiet ones."""
+    works: dict[str, Coroutine[Any, Any, None]] = {
+        "flight": _in_flight(newest, tmp_path_factory.mktemp("flight")),
+        "turn": _another_kind(newest),
+    }
+    tasks = {name: asyncio.create_task(work) for name, work in works.items()}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.wait(tasks.values())
+
+
 async def test_records_in_flight_are_lag_and_records_finished_out_of_turn_are_not(
-    newest: Kafka, source: KafkaLagSource, tmp_path: Path
+    beside: dict[str, asyncio.Task[None]],
 ) -> None:
     """One member takes a batch and hangs; another finishes all that came after. Only the hanging batch is lag."""
+    await beside["flight"]
+
+
+async def test_a_group_that_comes_back_as_another_kind_is_found_again(beside: dict[str, asyncio.Task[None]]) -> None:
+    """A classic group is deleted, a share group takes its name and is deleted, and a classic one takes it again."""
+    await beside["turn"]
+
+
+async def _in_flight(newest: Kafka, tmp_path: Path) -> None:
+    source = KafkaLagSource(time.time)
     newest.create_topic("flight", 1)
     await kafka_admin.produce_now(newest.bootstrap, "flight", {0: 800}, record_bytes=1000)
-    javaclients.begin_at_the_start(newest, "flight")
+    await javaclients.begin_at_the_start(newest, "flight")
     pipe = tmp_path / "unread"
     os.mkfifo(pipe)
     end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -247,7 +320,7 @@ async def test_records_in_flight_are_lag_and_records_finished_out_of_turn_are_no
         held = await until(
             subscription, lambda r: r.partitions[0].end_offset == 1100 and 0 < r.lag_messages < 1100 - 299, seconds=30
         )
-        rows = await described(newest, SHARE_TOOL, "flight")
+        rows = (await described(newest, SHARE_TOOL, "flight"))["flight"]
         again = await until(subscription, lambda r: True)
         (partition,) = again.partitions
         assert partition.committed_offset is not None
@@ -258,32 +331,36 @@ async def test_records_in_flight_are_lag_and_records_finished_out_of_turn_are_no
         for member in members:
             member.stop(grace_seconds=0)
         os.close(end)
+        await source.aclose()
 
 
-async def test_a_group_that_comes_back_as_another_kind_is_found_again(newest: Kafka, source: KafkaLagSource) -> None:
-    """A classic group is deleted, a share group takes its name and is deleted, and a classic one takes it again."""
-    newest.create_topic("turn", 2)
-    await kafka_admin.produce_now(newest.bootstrap, "turn", {0: 10, 1: 10})
-    commit = {TopicPartition("turn", 0): 4, TopicPartition("turn", 1): 10}
-    await kafka_admin.commit_offsets(newest.bootstrap, "turn", commit)
-    subscription = subscribe(source, newest, "turn", "turn")
-    first = await until(subscription, lambda r: r.kind is GroupKind.CLASSIC)
-    assert (first.state, first.lag_messages, first.partition_ceiling) == (GroupState.EMPTY, 6, 2)
-
-    await asyncio.to_thread(newest.delete_group, "turn")
-    await asyncio.to_thread(javaclients.begin_at_the_start, newest, "turn")
-    member = javaclients.share_consumer(newest, "turn", "turn")
+async def _another_kind(newest: Kafka) -> None:
+    source = KafkaLagSource(time.time)
     try:
-        second = await until(subscription, lambda r: r.kind is GroupKind.SHARE and r.lag_messages == 0)
-        assert (second.members, second.partition_ceiling) == (1, 0)
+        newest.create_topic("turn", 2)
+        await kafka_admin.produce_now(newest.bootstrap, "turn", {0: 10, 1: 10})
+        commit = {TopicPartition("turn", 0): 4, TopicPartition("turn", 1): 10}
+        await kafka_admin.commit_offsets(newest.bootstrap, "turn", commit)
+        subscription = subscribe(source, newest, "turn", "turn")
+        first = await until(subscription, lambda r: r.kind is GroupKind.CLASSIC)
+        assert (first.state, first.lag_messages, first.partition_ceiling) == (GroupState.EMPTY, 6, 2)
+
+        await asyncio.to_thread(newest.delete_group, "turn")
+        await javaclients.begin_at_the_start(newest, "turn")
+        member = javaclients.share_consumer(newest, "turn", "turn")
+        try:
+            second = await until(subscription, lambda r: r.kind is GroupKind.SHARE and r.lag_messages == 0)
+            assert (second.members, second.partition_ceiling) == (1, 0)
+        finally:
+            member.stop()
+        await until(subscription, lambda r: r.kind is GroupKind.SHARE and r.state is GroupState.EMPTY)
+        arguments = ("--bootstrap-server", newest.bootstrap, "--delete", "--group", "turn")
+        await asyncio.to_thread(newest.tool, SHARE_TOOL, *arguments)
+        await kafka_admin.commit_offsets(newest.bootstrap, "turn", commit)
+        third = await until(subscription, lambda r: r.kind is GroupKind.CLASSIC)
+        assert (third.state, third.lag_messages) == (GroupState.EMPTY, 6)
     finally:
-        member.stop()
-    await until(subscription, lambda r: r.kind is GroupKind.SHARE and r.state is GroupState.EMPTY)
-    arguments = ("--bootstrap-server", newest.bootstrap, "--delete", "--group", "turn")
-    await asyncio.to_thread(newest.tool, SHARE_TOOL, *arguments)
-    await kafka_admin.commit_offsets(newest.bootstrap, "turn", commit)
-    third = await until(subscription, lambda r: r.kind is GroupKind.CLASSIC)
-    assert (third.state, third.lag_messages) == (GroupState.EMPTY, 6)
+        await source.aclose()
 
 
 async def test_share_and_streams_groups_of_kafka_4_1(source: KafkaLagSource) -> None:
@@ -293,7 +370,7 @@ async def test_share_and_streams_groups_of_kafka_4_1(source: KafkaLagSource) -> 
         kafka.create_topic("words", 2)
         for topic in ("share", "words"):
             await kafka_admin.produce_now(kafka.bootstrap, topic, {0: 20, 1: 20})
-        javaclients.begin_at_the_start(kafka, "share")
+        await javaclients.begin_at_the_start(kafka, "share")
         members = [
             javaclients.share_consumer(kafka, "share", "share"),
             javaclients.streams(kafka, "streams", "words", protocol="streams", threads=3),
@@ -307,7 +384,7 @@ async def test_share_and_streams_groups_of_kafka_4_1(source: KafkaLagSource) -> 
             members[0].send(signal.SIGSTOP)
             await kafka_admin.produce_now(kafka.bootstrap, "share", {0: 3, 1: 4})
             reading = await until(share, lambda r: [p.end_offset for p in r.partitions] == [23, 24])
-            rows = await described(kafka, SHARE_TOOL, "share")
+            rows = (await described(kafka, SHARE_TOOL, "share"))["share"]
             starts = {place: columns["START-OFFSET"] for place, columns in rows.items()}
             assert starts == {(p.topic, p.partition): p.committed_offset for p in reading.partitions}
             assert all(p.lag_messages == p.end_offset - (p.committed_offset or 0) for p in reading.partitions)

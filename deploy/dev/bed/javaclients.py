@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bed import group_settings
 from bed.javac import compiled
 from bed.jvm import java, kafka_libs, streams_libs
 from bed.kafka import Kafka
@@ -67,13 +68,9 @@ def share_consumer(
     return _console(kafka, _SHARE_CONSUMER, group, topic, name, {"client.id": name}, log=log)
 
 
-def begin_at_the_start(kafka: Kafka, group: str) -> None:
+async def begin_at_the_start(kafka: Kafka, group: str) -> None:
     """Lets a share group begin with the oldest record; the default is the end, as it is when it first fetches."""
-    kafka.tool(
-        "org.apache.kafka.tools.ConfigCommand" if _newer(kafka) else "kafka.admin.ConfigCommand",
-        *("--bootstrap-server", kafka.bootstrap, "--alter", "--entity-type", "groups", "--entity-name", group),
-        *("--add-config", "share.auto.offset.reset=earliest"),
-    )
+    await group_settings.change(kafka.bootstrap, group, {"share.auto.offset.reset": "earliest"})
 
 
 def streams(
