@@ -230,6 +230,8 @@ class FakeBroker:
         self.log: list[tuple[int, Any]] = []
         self.spoil: Callable[[int, bytes], bytes | None] = lambda key, body: body
         """Changes an answer's body; None closes the connection instead."""
+        self.more: dict[int, tuple[Schema, Schema, Callable[[Any, int], Any]]] = {}
+        """Other requests, by key: the request's form, the answer's, and what answers (request, error)."""
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -298,6 +300,7 @@ class FakeBroker:
             10: (FIND_REQUEST, FIND, self._find),
             15: (DESCRIBE_REQUEST, DESCRIBE, self._describe),
             69: (DESCRIBE_REQUEST, consumer(1), self._describe_consumer),
+            **self.more,
         }[key]
         request = asked.decode(data)
         assert data.read() == b"", "the request is longer than its schema"
