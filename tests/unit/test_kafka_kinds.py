@@ -24,7 +24,7 @@ from consumer_autoscaler.sources.kafka.coordinators import GroupMemory
 from consumer_autoscaler.sources.kafka.groups import GroupFacts, Subtopology
 from consumer_autoscaler.sources.kafka.lag import Inconsistent
 from consumer_autoscaler.sources.kafka.shares import is_upper_bound, parse_share, share_readings
-from consumer_autoscaler.sources.kafka.streams import parse_streams, task_count
+from consumer_autoscaler.sources.kafka.streams import parse_streams, partition_owners, task_count
 from consumer_autoscaler.sources.kafka.streams_assignment import read_tasks
 from consumer_autoscaler.sources.kafka.wire_share import describe_share, read_share, read_share_offsets, share_offsets
 from consumer_autoscaler.sources.kafka.wire_streams import describe_streams, read_streams
@@ -311,6 +311,16 @@ def test_a_streams_group() -> None:
     assert (facts.state, facts.members, facts.idle_members) == (GroupState.STABLE, 3, 1)
     assert facts.topics == ("app-repartition", "in")
     assert facts.subtopologies == (Subtopology(("in",), 2), Subtopology(("app-repartition",), 3))
+
+
+def test_the_owners_of_a_streams_group_s_partitions() -> None:
+    """Whoever has the active task, not who keeps a standby copy."""
+    members = [streams_member(([("0", [0, 1], {})], [], [], {})), streams_member(([], [("1", [2], {})], [], {}))]
+    group = (0, None, "g", "Stable", 5, 5, WORD_COUNT, members, -(2**31), {})
+    (described,) = read_streams(wire.Answer(0, STREAMS.encode((0, [group], {}))))
+    owners = partition_owners(described.body)
+    assert list(owners) == [("in", 0), ("in", 1)]
+    assert owners["in", 0][:4] == ("m", "i", "c", "h")
 
 
 def test_a_streams_group_that_is_not_ready() -> None:

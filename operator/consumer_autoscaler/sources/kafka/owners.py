@@ -1,4 +1,7 @@
-"""Which member of a group has which partition, for people; readings for scaling only count members."""
+"""Which member of a group has which partition, for people; readings for scaling only count members.
+
+In share groups nobody has a partition for himself, so they have no owners.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from dataclasses import dataclass
 from consumer_autoscaler.sources.kafka import wire
 from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
 from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers, RequestUnsupported
+from consumer_autoscaler.sources.kafka.streams import partition_owners
 from consumer_autoscaler.sources.kafka.topology import Topology
+from consumer_autoscaler.sources.kafka.wire_streams import describe_streams, read_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,17 @@ async def _ask(brokers: Brokers, node: int, groups: list[str], found: dict[str, 
             for seen in wire.read_consumer(answer):
                 if not seen.error:
                     found[seen.group] = _consumer_owners(seen.body, answer.version)
+        try:
+            answer = await brokers.ask(node, describe_streams([g for g in groups if g not in found]))
+        except RequestUnsupported:
+            pass
+        else:
+            for seen in read_streams(answer):
+                if not seen.error:
+                    owners = partition_owners(seen.body).items()
+                    found[seen.group] = {
+                        place: Owner(m.member_id, m.instance_id, m.client_id, m.host) for place, m in owners
+                    }
         answer = await brokers.ask(node, wire.describe_classic([g for g in groups if g not in found]))
         for seen in wire.read_classic(answer.data):
             if not seen.error:

@@ -41,7 +41,11 @@ def read_streams(answer: Answer) -> Iterator[Described]:
                 cursor.skip_tags()
             cursor.skip_tags()
         for _ in range(cursor.count()):
-            skip_streams_member_head(cursor)
+            cursor.skip_blob()  # member
+            cursor.skip(4)  # epoch
+            for _ in range(4):  # instance, rack, client, host
+                cursor.skip_blob()
+            skip_streams_member_middle(cursor)
             for _ in range(2):  # assignment, target
                 for _ in range(3):  # active, standby, warm-up
                     _skip_tasks(cursor)
@@ -67,12 +71,8 @@ def skip_topic_tail(cursor: Cursor, *, partitions: bool = True) -> None:
     cursor.skip_tags()
 
 
-def skip_streams_member_head(cursor: Cursor) -> None:
-    """Everything before the assignment."""
-    cursor.skip_blob()  # member
-    cursor.skip(4)  # epoch
-    for _ in range(4):  # instance, rack, client, host
-        cursor.skip_blob()
+def skip_streams_member_middle(cursor: Cursor) -> None:
+    """Everything between the member's host and its assignment."""
     cursor.skip(4)  # topology epoch
     cursor.skip_blob()  # process
     if present(cursor):  # address for queries
