@@ -24,6 +24,7 @@ from bed.kafka_security import SecureKafka
 from bed.processes import Process
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, Unavailable
+from consumer_autoscaler.sources.kafka.inspect import GroupInspection, inspect
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.security import Mechanism, PasswordLogin, Security
 from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND
@@ -166,6 +167,7 @@ class Quiet:
     tools: dict[str, Rows]
     requests: dict[str, int]  # during four readings of all groups
     by_rights: dict[tuple[str, str], GroupReading | Unavailable]  # (one of RIGHTS, group)
+    inspected: dict[str, GroupInspection]  # what the lag command has
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +201,9 @@ async def quiet(newest: SecureKafka) -> Quiet:
         said = await asyncio.gather(*(described(newest, tool, *names) for tool, names in by_tool.items()))
         tools = {group: rows for each in said for group, rows in each.items()}
         assert all(isinstance(reading, GroupReading) for reading in readings.values()), readings
-        return Quiet(readings, tools, dict(requests), await _by_rights(newest))  # type: ignore[arg-type]
+        inspected = {one.group: one for one in await inspect(newest.bootstrap.split(","), list(CASES), clock=time.time)}
+        by_rights = await _by_rights(newest)
+        return Quiet(readings, tools, dict(requests), by_rights, inspected)  # type: ignore[arg-type]
     finally:
         for member in members:
             member.stop(grace_seconds=0)
@@ -270,6 +274,18 @@ def test_describe_on_group_and_topic_is_all_that_it_needs(quiet: Quiet, group: s
         assert isinstance(refused, Unavailable), refused
         assert refused.reason is SourceReason.AUTHORIZATION_FAILED
         assert re.search(f"the right Describe ({missing})", refused.message), refused
+
+
+@pytest.mark.parametrize("group", CASES)
+def test_the_lag_command_shows_the_same_and_who_has_what(quiet: Quiet, group: str) -> None:
+    """Each partition that is given to one member has its owner; those of a share group are everybody's."""
+    one = quiet.inspected[group]
+    assert isinstance(one.reading, GroupReading), one.reading
+    assert (one.reading.kind, one.reading.partitions) == (CASES[group].kind, quiet.readings[group].partitions)
+    owned = set() if group == "share" else {(p.topic, p.partition) for p in one.reading.partitions}
+    assert set(one.owners) == owned
+    busy = CASES[group].members - CASES[group].idle
+    assert len({owner.member_id for owner in one.owners.values()}) == (0 if group == "share" else busy)
 
 
 @pytest.fixture(scope="module")
