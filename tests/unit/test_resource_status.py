@@ -251,6 +251,22 @@ def test_something_newly_learned_is_written_and_a_little_drift_is_not() -> None:
     assert not material_change(status(), status(learned=known), NOW + 59, NOW)
 
 
+@pytest.mark.parametrize(
+    ("reason", "material"), [(SourceReason.AUTHENTICATION_FAILED, True), (SourceReason.BROKER_UNREACHABLE, False)]
+)
+def test_another_cause_of_a_refusal_is_written_after_a_minute(reason: SourceReason, material: bool) -> None:
+    """First the Secret is missing, then the password is wrong: whoever repairs it must see where they are."""
+
+    def refused(why: str) -> dict[str, Any]:
+        said = Condition(ConditionType.SOURCE_HEALTHY, F, reason, why)
+        return status(decision=replace(DECISION, conditions=(said, *DECISION.conditions[1:])))
+
+    first, then = refused("there is no Secret login"), refused("wrong password")
+    assert material_change(first, then, NOW + 60, NOW) is material
+    assert not material_change(first, first, NOW + 60, NOW)
+    assert not material_change(first, then, NOW + 59, NOW)
+
+
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7386."""
     if not isinstance(patch, dict):

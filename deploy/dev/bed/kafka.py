@@ -291,6 +291,7 @@ class Kafka(Part):
                 *("kafka.tools.StorageTool", "format", "--cluster-id", cluster),
                 *("--config", str(first / "server.properties")),
                 *(part for name, level in self._features.items() for part in ("--feature", f"{name}={level}")),
+                *self._format_options(),
             ],
             capture_output=True,
             text=True,
@@ -304,6 +305,10 @@ class Kafka(Part):
             meta = broker.folder / "data" / "meta.properties"
             text = re.sub(r"(?m)^node\.id=.*$", f"node.id={broker.number}", meta.read_text())
             meta.write_text(re.sub(r"(?m)^directory\.id=.*$", f"directory.id={_random_id()}", text))
+
+    def _format_options(self) -> list[str]:
+        """More of the storage tool's options."""
+        return []
 
     def _java_command(self, *options: str) -> list[str]:
         return [

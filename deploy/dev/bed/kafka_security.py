@@ -45,7 +45,7 @@ class TokenEndpoint:
     def __init__(self, folder: Path, clients: Mapping[str, str]) -> None:
         self.clients = dict(clients)
         self.life_seconds = 60.0
-        self.granted = 0
+        self.granted = self.refused = 0
         self._folder = folder
         self._key = folder / "jwt.key"
         _openssl("genrsa", "-out", str(self._key), "2048")
@@ -89,6 +89,7 @@ class TokenEndpoint:
                 kind, _, basic = self.headers.get("Authorization", "").partition(" ")
                 client_id, _, secret = (unquote_plus(x) for x in base64.b64decode(basic).decode().partition(":"))
                 if kind != "Basic" or endpoint.clients.get(client_id) != secret:
+                    endpoint.refused += 1
                     self._answer(401, {"error": "invalid_client"})
                 elif form.get("grant_type") != ["client_credentials"]:
                     self._answer(400, {"error": "unsupported_grant_type"})
@@ -112,7 +113,7 @@ class TokenEndpoint:
 class SecureKafka(Kafka):
     """One broker: `with SecureKafka(passwords={"alice": "secret"}) as kafka: kafka.address("LOGIN")`.
 
-    passwords: of PLAIN, for good; SCRAM users are made by `set_password`. clients: of the token endpoint.
+    passwords: of PLAIN, for good, and of SCRAM, until `set_password` changes one. clients: of the token endpoint.
     """
 
     def __init__(self, *, passwords: Mapping[str, str], clients: Mapping[str, str], **more: Any) -> None:
@@ -154,6 +155,14 @@ class SecureKafka(Kafka):
 
     def allow(self, user: str, operation: kafka_admin.AclFor, on: kafka_admin.AclOn, name: str) -> None:
         kafka_admin.run(kafka_admin.allow(self.bootstrap, f"User:{user}", operation, on, name))
+
+    def _format_options(self) -> list[str]:
+        users = [
+            f"SCRAM-SHA-{bits}=[name={user},password={password}]"
+            for user, password in self._passwords.items()
+            for bits in (256, 512)
+        ]
+        return [word for user in users for word in ("--add-scram", user)]
 
     def _properties(self, broker: _Broker) -> dict[str, str]:
         usual = super()._properties(broker)

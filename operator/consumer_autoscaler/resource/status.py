@@ -120,12 +120,15 @@ def material_change(
 
     At once: replicas (current, ready, desired), a condition's status, reason or generation, the decision's
     reason, the time of the last scaling. Once QUIET_SECONDS have passed since the last write: lag or delay
-    changed by CHANGE_FACTOR or more or became known or unknown, and what was learned changed as much.
+    changed by CHANGE_FACTOR or more or became known or unknown, what was learned changed as much, or nobody is let in
+    for another cause than the one that is written.
     """
     if not previous or _outline(previous) != _outline(new):
         return True
     if last_write_at is not None and now - last_write_at < QUIET_SECONDS:
         return False
+    if _refusal(previous) != _refusal(new):
+        return True
     lag, new_lag = previous.get("lag", {}), new.get("lag", {})
     floor = max(SMALL_LAG_MESSAGES, SMALL_SECONDS * _arrival_per_second(new))
     if _moved(lag.get("messages"), new_lag.get("messages"), floor):
@@ -134,6 +137,13 @@ def material_change(
         return True
     learned, new_learned = previous.get("learned", {}), new.get("learned", {})
     return any(_moved(learned.get(key), new_learned.get(key), 1) for key in learned.keys() | new_learned.keys())
+
+
+def _refusal(status: Mapping[str, Any]) -> str:
+    """Why the source lets nobody in: a person works on it, and must see what is wrong now, not what was at first."""
+    refused = (SourceReason.AUTHENTICATION_FAILED, SourceReason.AUTHORIZATION_FAILED)
+    found = (c["message"] for c in status.get("conditions", ()) if c["reason"] in refused)
+    return next(found, "")
 
 
 def merge_patch(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,279 @@
+"""Every way into a real broker, each wrong one by its name, sessions that end, and the rights that readings need."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from bed import kafka_admin
+from bed.kafka_admin import AclFor, AclOn
+from bed.kafka_security import SESSION_SECONDS, SecureKafka
+from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.decision.values import GroupReading, Unavailable
+from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
+from consumer_autoscaler.sources.kafka.security import AwsLogin, Login, Mechanism, OAuthLogin, PasswordLogin, Security
+from consumer_autoscaler.sources.kafka.security import Tls as TlsMaterial
+from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
+
+pytestmark = pytest.mark.integration
+
+TOPIC, GROUP = "ways", "ways"
+Where = tuple[str, Security]  # a listener ("" for the bed's own) and a way into it
+Way = Callable[[SecureKafka], Where]
+
+
+def tls(kafka: SecureKafka, *, ca: str = "ca", own: str = "") -> TlsMaterial:
+    pair = {"certificate_pem": kafka.pem(f"{own}.crt"), "key_pem": kafka.pem(f"{own}.key")} if own else {}
+    return TlsMaterial(ca_pem=kafka.pem(f"{ca}.crt"), **pair)
+
+
+def password(mechanism: str, user: str = "alice", secret: str = "") -> PasswordLogin:
+    return PasswordLogin(mechanism=Mechanism(mechanism), username=user, password=secret or f"{user}-secret")
+
+
+def oauth(kafka: SecureKafka, client: str = "app", secret: str = "", *, ca: str = "ca", url: str = "") -> OAuthLogin:
+    assert kafka.tokens is not None
+    endpoint = url or kafka.tokens.url
+    return OAuthLogin(
+        token_endpoint=endpoint,
+        client_id=client,
+        client_secret=secret or f"{client}-secret",
+        ca_pem=kafka.pem(f"{ca}.crt"),
+    )
+
+
+def over_tls(login: Callable[[SecureKafka], Login]) -> Way:
+    return lambda kafka: ("LOGIN", Security(tls=tls(kafka), login=login(kafka)))
+
+
+def bare(login: Login) -> Way:
+    return lambda kafka: ("BARE", Security(login=login))
+
+
+RIGHT: dict[str, Way] = {
+    "plaintext": lambda kafka: ("", Security()),
+    "tls": lambda kafka: ("TLS", Security(tls=tls(kafka))),
+    "mutual tls": lambda kafka: ("MUTUAL", Security(tls=tls(kafka, own="client"))),
+    "plain over tls": over_tls(lambda _: password("PLAIN")),
+    "scram 256 over tls": over_tls(lambda _: password("SCRAM-SHA-256")),
+    "scram 512 over tls": over_tls(lambda _: password("SCRAM-SHA-512")),
+    "oauthbearer over tls": over_tls(oauth),
+    "plain": bare(password("PLAIN")),
+    "scram 256": bare(password("SCRAM-SHA-256")),
+}
+AWS = AwsLogin(region="eu-west-1", access_key_id="AKID", secret_access_key="secret")
+WRONG: dict[str, tuple[Way, str]] = {
+    "wrong password, plain": (bare(password("PLAIN", secret="x")), "refuses user 'alice' by PLAIN: unknown user or"),
+    "wrong password, scram": (
+        over_tls(lambda _: password("SCRAM-SHA-512", secret="x")),
+        "refuses user 'alice' by SCRAM-SHA-512: unknown user or wrong password",
+    ),
+    "unknown user": (bare(password("SCRAM-SHA-256", "eve")), "refuses user 'eve' by SCRAM-SHA-256: unknown user"),
+    "unknown ca": (
+        lambda kafka: ("TLS", Security(tls=tls(kafka, ca="other"))),
+        "signed by a CA that is not trusted: name its CA in `tls.caSecretRef`",
+    ),
+    "own ca not named": (lambda kafka: ("TLS", Security(tls=TlsMaterial())), "signed by a CA that is not trusted"),
+    "certificate expired": (lambda kafka: ("EXPIRED", Security(tls=tls(kafka))), "its certificate has expired"),
+    "another name": (lambda kafka: ("OTHERNAME", Security(tls=tls(kafka))), "certificate is for another name"),
+    "no client certificate": (
+        lambda kafka: ("MUTUAL", Security(tls=tls(kafka))),
+        "it wants a client's certificate: set `tls.certificateSecretRef`",
+    ),
+    "a stranger's certificate": (
+        lambda kafka: ("MUTUAL", Security(tls=tls(kafka, own="stranger"))),
+        "it does not accept the client's certificate",
+    ),
+    "mechanism not offered": (
+        bare(password("SCRAM-SHA-512")),
+        "does not offer SCRAM-SHA-512 on this port, but: PLAIN, SCRAM-SHA-256",
+    ),
+    "no tls on a tls port": (lambda kafka: ("TLS", Security()), "it speaks TLS on this port: set `tls`"),
+    "tls on a port without": (lambda kafka: ("", Security(tls=tls(kafka))), "it speaks no TLS on this port: leave out"),
+    "no login where one is wanted": (
+        lambda kafka: ("BARE", Security()),
+        "it wants a login, by one of PLAIN, SCRAM-SHA-256: set `sasl`",
+    ),
+    "no login where one is wanted, tls": (
+        lambda kafka: ("LOGIN", Security(tls=tls(kafka))),
+        "it wants a login, by one of OAUTHBEARER, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512: set `sasl`",
+    ),
+    "login where none is wanted": (
+        lambda kafka: ("", Security(login=password("PLAIN"))),
+        "it wants no login on this port: leave out `sasl`",
+    ),
+    "wrong client secret": (
+        over_tls(lambda kafka: oauth(kafka, secret="x")),
+        "gives no token: status 401 (invalid_client)",
+    ),
+    "token that the broker does not believe": (over_tls(lambda kafka: oauth(kafka, "forged")), "refuses the token"),
+    "token endpoint of another ca": (
+        over_tls(lambda kafka: oauth(kafka, ca="other")),
+        "not trusted: name its CA in `sasl.oauth.caSecretRef`",
+    ),
+    "not an msk cluster": (over_tls(lambda _: AWS), "it refuses the signed token: check the access key, the region"),
+}
+
+
+@pytest.fixture(scope="module")
+def kafka(secure_kafka: SecureKafka) -> SecureKafka:
+    secure_kafka.create_topic(TOPIC, 2)
+    kafka_admin.run(kafka_admin.produce_now(secure_kafka.bootstrap, TOPIC, {0: 3, 1: 4}))
+    positions = {TopicPartition(TOPIC, 0): 1, TopicPartition(TOPIC, 1): 1}
+    kafka_admin.run(kafka_admin.commit_offsets(secure_kafka.bootstrap, GROUP, positions))
+    return secure_kafka
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[KafkaLagSource]:
+    source = KafkaLagSource(time.time)
+    yield source
+    await source.aclose()
+
+
+def follow(source: KafkaLagSource, kafka: SecureKafka, where: Where, group: str = GROUP, *topics: str) -> Subscription:
+    listener, security = where
+    address = kafka.address(listener) if listener else kafka.bootstrap
+    return source.subscribe(
+        GroupRequest(
+            bootstrap_servers=(address,), consumer_group=group, topics=topics, security=security, interval_seconds=1
+        )
+    )
+
+
+@pytest.mark.parametrize("name", RIGHT)
+async def test_every_way_in_gives_the_lag(source: KafkaLagSource, kafka: SecureKafka, name: str) -> None:
+    """The same from each."""
+    reading = await follow(source, kafka, RIGHT[name](kafka)).next()
+    assert isinstance(reading, GroupReading), reading
+    assert [partition.lag_messages for partition in reading.partitions] == [2, 3]
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_every_wrong_way_in_is_named_with_its_remedy(
+    source: KafkaLagSource, kafka: SecureKafka, name: str
+) -> None:
+    """AuthenticationFailed, what is wrong, and no secret in it."""
+    way, says = WRONG[name]
+    reading = await follow(source, kafka, way(kafka)).next()
+    assert isinstance(reading, Unavailable)
+    assert reading.reason is SourceReason.AUTHENTICATION_FAILED, reading
+    assert says in reading.message
+    assert "secret" not in reading.message.replace("check the client's id, secret", "")
+
+
+async def test_a_token_endpoint_that_does_not_answer_is_no_refusal(source: KafkaLagSource, kafka: SecureKafka) -> None:
+    """It is tried again as a broker that does not answer is."""
+    where = "LOGIN", Security(tls=tls(kafka), login=oauth(kafka, url="https://127.0.0.1:1/token"))
+    reading = await follow(source, kafka, where).next()
+    assert isinstance(reading, Unavailable)
+    assert reading.reason is SourceReason.BROKER_UNREACHABLE
+    assert "the token endpoint 127.0.0.1:1 does not answer" in reading.message
+
+
+async def test_what_is_refused_is_asked_ever_more_rarely(source: KafkaLagSource, kafka: SecureKafka) -> None:
+    """However many wait for it: a wrong password must not lock an account."""
+    assert kafka.tokens is not None
+    before = kafka.tokens.refused
+    groups = [follow(source, kafka, over_tls(lambda k: oauth(k, secret="y"))(kafka), f"g{i}") for i in range(10)]
+    for _ in range(5):
+        readings = await asyncio.gather(*(each.next() for each in groups))
+        assert {getattr(each, "reason", None) for each in readings} == {SourceReason.AUTHENTICATION_FAILED}
+    assert 1 <= kafka.tokens.refused - before <= 5
+
+
+async def test_connections_are_replaced_before_their_sessions_end(source: KafkaLagSource, kafka: SecureKafka) -> None:
+    """Passwords where the broker ends sessions, and tokens that end: no reading fails over several lives."""
+    assert kafka.tokens is not None
+    kafka.tokens.life_seconds, before = SESSION_SECONDS, kafka.tokens.granted
+    try:
+        wanted = [RIGHT["scram 256"](kafka), RIGHT["oauthbearer over tls"](kafka)]
+        readings = [follow(source, kafka, where) for where in wanted]
+        end = time.monotonic() + 2.5 * SESSION_SECONDS
+        while time.monotonic() < end:
+            for reading in await asyncio.gather(*(each.next() for each in readings)):
+                assert isinstance(reading, GroupReading), reading
+        assert kafka.tokens.granted - before >= 3
+    finally:
+        kafka.tokens.life_seconds = 60
+
+
+async def test_what_is_equal_shares_a_client(source: KafkaLagSource, kafka: SecureKafka) -> None:
+    """And another password has another one, even of the same user."""
+    where = [RIGHT["scram 512 over tls"](kafka) for _ in range(2)]
+    await asyncio.gather(*(follow(source, kafka, each, f"g{i}").next() for i, each in enumerate(where)))
+    assert (source.stats.clusters, source.stats.connections) == (1, 1)
+    await follow(source, kafka, WRONG["wrong password, scram"][0](kafka)).next()
+    assert source.stats.clusters == 2
+
+
+@pytest.fixture(scope="module")
+async def rights(kafka: SecureKafka) -> AsyncIterator[None]:
+    """A group `live` with a member, and one `empty` with commits only, both on the topics one and two."""
+    topics = [kafka_admin.Topic(name, 1) for name in ("one", "two")]
+    await kafka_admin.create_topics(kafka.bootstrap, topics)
+    positions = {TopicPartition(name, 0): 0 for name in ("one", "two")}
+    await kafka_admin.commit_offsets(kafka.bootstrap, "empty", positions)
+    allowed = {"full": ("one", "two"), "no-topic": (), "one-topic": ("one",), "no-group": ("one", "two")}
+    for user, names in allowed.items():
+        for name in names:
+            await kafka_admin.allow(kafka.bootstrap, f"User:{user}", AclFor.DESCRIBE, AclOn.TOPIC, name)
+        for group in ("live", "empty") if user != "no-group" else ():
+            await kafka_admin.allow(kafka.bootstrap, f"User:{user}", AclFor.DESCRIBE, AclOn.GROUP, group)
+    member = AIOKafkaConsumer("one", "two", bootstrap_servers=kafka.bootstrap, group_id="live")
+    await member.start()
+    yield
+    await member.stop()
+
+
+@pytest.mark.usefixtures("rights")
+@pytest.mark.parametrize("topics", [(), ("one", "two")], ids=["the group's own", "named"])
+@pytest.mark.parametrize("group", ["live", "empty"])
+async def test_describe_on_the_group_and_its_topics_is_enough(
+    source: KafkaLagSource, kafka: SecureKafka, group: str, topics: tuple[str, ...]
+) -> None:
+    """With a member and without, whether topics are named or not."""
+    reading = await follow(source, kafka, bare(password("PLAIN", "full"))(kafka), group, *topics).next()
+    assert isinstance(reading, GroupReading), reading
+    assert {partition.topic for partition in reading.partitions} == {"one", "two"}
+
+
+@pytest.mark.usefixtures("rights")
+@pytest.mark.parametrize(
+    ("user", "group", "topics", "missing"),
+    [
+        ("no-group", "live", (), "the right Describe on group live is missing"),
+        ("no-group", "empty", ("one", "two"), "the right Describe on group empty is missing"),
+        ("no-topic", "live", (), "the right Describe on topic one is missing"),
+        ("no-topic", "empty", ("one", "two"), "the right Describe on topic one is missing"),
+        ("one-topic", "live", (), "the right Describe on topic two is missing"),
+        ("one-topic", "empty", ("one", "two"), "the right Describe on topic two is missing"),
+    ],
+)
+async def test_one_right_less_is_named(
+    source: KafkaLagSource, kafka: SecureKafka, user: str, group: str, topics: tuple[str, ...], missing: str
+) -> None:
+    """At every reading, and never as a part of the lag."""
+    subscription = follow(source, kafka, bare(password("PLAIN", user))(kafka), group, *topics)
+    for _ in range(2):
+        reading = await subscription.next()
+        assert isinstance(reading, Unavailable), reading
+        assert reading.reason is SourceReason.AUTHORIZATION_FAILED
+        assert missing in reading.message
+
+
+@pytest.mark.usefixtures("rights")
+async def test_kafka_hides_what_may_not_be_described_in_a_group_without_members(
+    source: KafkaLagSource, kafka: SecureKafka
+) -> None:
+    """Why docs/kafka-access.md says to name the topics: nobody could tell that something is left out."""
+    whole = await follow(source, kafka, bare(password("PLAIN", "no-topic"))(kafka), "empty").next()
+    assert isinstance(whole, Unavailable)
+    assert "has neither subscriptions nor commits that the operator may see; name its topics" in whole.message
+    part = await follow(source, kafka, bare(password("PLAIN", "one-topic"))(kafka), "empty").next()
+    assert isinstance(part, GroupReading)
+    assert {partition.topic for partition in part.partitions} == {"one"}
