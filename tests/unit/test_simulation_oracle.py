@@ -32,8 +32,8 @@ def tried_out(p: Problem) -> float:
             return seconds * float(p.arrivals[0]) / d
         return float(np.interp(seconds, np.arange(len(sums)) * d, sums))
 
-    def late(step: int, backlog: float) -> bool:
-        return backlog > sums[step] - arrived(step * d - p.promise_seconds)
+    def late(step: float, backlog: float) -> bool:
+        return backlog > arrived(step * d) - arrived(step * d - p.promise_seconds)
 
     @cache
     def least(step: int, count: int, backlog: float) -> float:
@@ -52,7 +52,11 @@ def tried_out(p: Problem) -> float:
                 else:
                     old = min(1.0, max(0.0, start / d - j))
                     new = min(1.0, max(0.0, j + 1 - (start + p.pause_seconds) / d))
-                b = max(0.0, b + float(p.arrivals[step + j]) - old * p.sustained[count] * d)
+                came, did = float(p.arrivals[step + j]), old * p.sustained[count] * d
+                if to != count and j == macro - 1:
+                    part = (start + p.pause_seconds) / d - j
+                    cost += p.late_cost * d if late(step + j + part, b + part * came - did) else 0.0
+                b = max(0.0, b + came - did)
                 b = max(0.0, b - new * p.sustained[to] * d)
                 cost += max(p.counts[count], p.counts[to]) * d + (p.late_cost * d if late(step + j + 1, b) else 0.0)
             best = min(best, cost + least(step + macro, to, b))

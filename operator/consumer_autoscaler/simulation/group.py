@@ -193,12 +193,14 @@ class Group:
             a = self.arrivals.take(self.now, target - self.now)
             ends = self.ended + np.cumsum(a, axis=0)
             count = len(a)
-            if self._turns is not None:
-                self._flow_in_turns(a, ends)
-            elif self._idles(load := a @ self._onehot):
+            if self._idles(load := a @ self._onehot):
                 self.busy_ticks += (load / self._full_caps).sum(axis=0)
+                if self._turns is not None:
+                    self._turns.caught_up(ends[-1])
                 for j in range(count):
                     self._commit(self.now + j + 1, ends[j])
+            elif self._turns is not None:
+                self._flow_in_turns(a, ends)
             else:
                 self._flow_backlogged(a, ends)
             self.ended = ends[-1]

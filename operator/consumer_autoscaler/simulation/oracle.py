@@ -7,7 +7,8 @@ the optimum; the same programme with every backlog rounded down is a lower bound
     sum of replicas * step  +  late * step * [oldest message too old]  +  switch * (number of scalings)
 
 A scaling is one macro step: an up works on at the old pace for the start time, stands still for the pause, then works
-at the new pace until the step is over; a down begins with the pause. It is billed at the larger count.
+at the new pace until the step is over; a down begins with the pause. It is billed at the larger count. Age is looked at
+at the end of each step, and when a pause is over.
 """
 
 from __future__ import annotations
@@ -69,13 +70,24 @@ class _Solver:
         self.steps = len(p.arrivals)
         self.counts = np.array(p.counts, dtype=np.float32)
         self.work = np.array(p.sustained) * p.step_seconds  # records by step
-        self.up_steps = math.ceil((p.start_seconds + p.pause_seconds) / p.step_seconds - 1e-9)
-        self.down_steps = math.ceil(p.pause_seconds / p.step_seconds - 1e-9)
+        self.up_steps = max(1, math.ceil((p.start_seconds + p.pause_seconds) / p.step_seconds - 1e-9))
+        self.down_steps = max(1, math.ceil(p.pause_seconds / p.step_seconds - 1e-9))
         cumulative = np.concatenate([[0.0], np.cumsum(p.arrivals)])
         times = np.arange(self.steps + 1) * p.step_seconds
         rate = p.arrivals[0] / p.step_seconds if self.steps else 0.0
-        past = np.interp(times - p.promise_seconds, times, cumulative) + np.minimum(times - p.promise_seconds, 0) * rate
-        self.limits = cumulative - past  # more backlog than this at the end of a step: the oldest is too old
+
+        def within_promise(now: Floats) -> Floats:
+            """What arrived in the last promise: more backlog than that, and the oldest message is too old."""
+            then = now - p.promise_seconds
+            past = np.interp(then, times, cumulative) + np.minimum(then, 0) * rate
+            recent: Floats = np.interp(now, times, cumulative) - past
+            return recent
+
+        self.limits = within_promise(times)
+        self.up_limits = within_promise(times + p.start_seconds + p.pause_seconds)  # when the pause of a switch is over
+        self.down_limits = within_promise(times + p.pause_seconds)
+        self.up_part = (p.start_seconds + p.pause_seconds) / p.step_seconds - (self.up_steps - 1)  # of its last step
+        self.down_part = p.pause_seconds / p.step_seconds - (self.down_steps - 1)
         self.buckets = self._buckets()
         top, k = float(self.buckets[-1]), len(self.buckets)
         self._unit = np.float32(INDEX_STEPS / top)
@@ -137,19 +149,19 @@ class _Solver:
         )  # what is left is worked off
         tables: list[Small] = [end]  # newest last, that is, backwards in time
         a, limits = p.arrivals.astype(np.float32), self.limits.astype(np.float32)
-        reach = max(self.up_steps, self.down_steps, 1)
+        reach = max(self.up_steps, self.down_steps)
         for i in range(self.steps - 1, -1, -1):
             after = np.maximum(b + a[i] - work, 0)
             best = bill + late * (after > limits[i + 1]) + self._value(tables[-1], rows, after, exact=exact)
             if i + self.up_steps <= self.steps and len(self.up_from):
                 cost, after = self._ups(i, b, work, a, limits, late)
-                cost += self._value(tables[-self.up_steps], self.up_to, after, exact=exact) if self.up_steps else 0
+                cost += self._value(tables[-self.up_steps], self.up_to, after, exact=exact)
                 cost += (self.counts[self.up_to] * d * self.up_steps + np.float32(p.switch_cost))[:, None]
                 cheapest = np.minimum.reduceat(cost, self.up_groups, axis=0)
                 best[:-1] = np.minimum(best[:-1], cheapest)
             if i + self.down_steps <= self.steps and len(rows) > 1:
                 cost, after = self._downs(i, b, work, a, limits, late)
-                later = tables[-self.down_steps] if self.down_steps else tables[-1]
+                later = tables[-self.down_steps]
                 cost = cost + self._value(later, rows, after, exact=exact)
                 cheapest = np.minimum.accumulate(cost, axis=0)[:-1] + bill[1:] * self.down_steps
                 best[1:] = np.minimum(best[1:], cheapest + np.float32(p.switch_cost))
@@ -169,6 +181,8 @@ class _Solver:
         for j in range(last):
             backlog = np.maximum(backlog + a[i + j] - work * np.float32(self.up_old[j]), 0)
             cost += late * (backlog > limits[i + j + 1])
+        paused = backlog + a[i + last] * np.float32(self.up_part) - work * np.float32(self.up_old[last])
+        cost += late * (paused > np.float32(self.up_limits[i]))
         backlog = np.maximum(backlog + a[i + last] - work * np.float32(self.up_old[last]), 0)[self.up_from]
         backlog = np.maximum(backlog - work[self.up_to] * np.float32(self.up_new[last]), 0)
         return cost[self.up_from] + late * (backlog > limits[i + last + 1]), backlog
@@ -178,6 +192,8 @@ class _Solver:
         backlog = np.repeat(b, len(self.counts), axis=0)
         cost = np.zeros_like(backlog)
         for j in range(self.down_steps):
+            if j == self.down_steps - 1:
+                cost += late * (backlog + a[i + j] * np.float32(self.down_part) > np.float32(self.down_limits[i]))
             backlog = np.maximum(backlog + a[i + j] - work * np.float32(self.down_new[j]), 0)
             cost += late * (backlog > limits[i + j + 1])
         return cost, backlog
@@ -229,6 +245,9 @@ class _Solver:
         lates = 0
         for j in range(steps):
             arrived = float(p.arrivals[i + j])
+            if j == steps - 1 and to != at:
+                part, limits = (self.up_part, self.up_limits) if to > at else (self.down_part, self.down_limits)
+                lates += backlog + arrived * part - self.work[at] * before[j] > limits[i]
             backlog = max(0.0, backlog + arrived - self.work[at] * before[j])
             backlog = max(0.0, backlog - self.work[to] * after[j])
             lates += backlog > self.limits[i + j + 1]

@@ -28,10 +28,19 @@ class Turns:
         self._fetched = positions.copy()
         self._circles = [[p for p, slot in enumerate(now) if slot == consumer] for consumer in range(nobody)]
 
+    def caught_up(self, ends: Floats) -> None:
+        """Everybody has done all there is."""
+        self._fetched[:] = ends
+
     def serve(self, backlog: Floats, ends: Floats, caps: Floats, busy: Floats) -> None:
         """One tick: `backlog` falls by what each consumer does; `ends` is what can be fetched."""
         load = np.bincount(self._slots, backlog, len(caps))
         easy = load <= caps
+        if easy.all():
+            busy += load / np.maximum(caps, 1e-12)
+            backlog[:] = 0.0
+            self._fetched[:] = ends
+            return
         for consumer, circle in enumerate(self._circles):
             if not circle:
                 continue
