@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import create_conn
 
 from bed import kafka_admin
 from bed.kafka_admin import AclFor, AclOn
@@ -17,6 +19,7 @@ from consumer_autoscaler.decision.values import GroupReading, Unavailable
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.security import AwsLogin, Login, Mechanism, OAuthLogin, PasswordLogin, Security
 from consumer_autoscaler.sources.kafka.security import Tls as TlsMaterial
+from consumer_autoscaler.sources.kafka.tls import tls_context
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 pytestmark = pytest.mark.integration
@@ -173,6 +176,29 @@ async def test_a_token_endpoint_that_does_not_answer_is_no_refusal(source: Kafka
     assert isinstance(reading, Unavailable)
     assert reading.reason is SourceReason.BROKER_UNREACHABLE
     assert "the token endpoint 127.0.0.1:1 does not answer" in reading.message
+
+
+class _Token(AbstractTokenProvider):  # type: ignore[misc]
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def token(self) -> str:
+        return self._text
+
+
+async def test_aiokafka_takes_a_refused_token_for_accepted(kafka: SecureKafka) -> None:
+    """Why the exchange is our own (docs/aiokafka-defects.md); fails when that has become unnecessary."""
+    assert kafka.tokens is not None
+    host, port = kafka.address("LOGIN").split(":")
+    connection = await create_conn(
+        host,
+        int(port),
+        security_protocol="SASL_SSL",
+        ssl_context=tls_context(tls(kafka)),
+        sasl_mechanism="OAUTHBEARER",
+        sasl_oauth_token_provider=_Token(kafka.tokens.token("forged")),
+    )
+    connection.close()
 
 
 async def test_what_is_refused_is_asked_ever_more_rarely(source: KafkaLagSource, kafka: SecureKafka) -> None:
