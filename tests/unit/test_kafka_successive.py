@@ -183,6 +183,24 @@ def test_a_start_that_moves_by_more_than_the_room_that_is_left_is_near() -> None
     assert group.successive.near_topics == frozenset()
 
 
+def test_a_start_that_comes_nearer_in_small_steps_stays_near() -> None:
+    """It is read more often then, so each step is smaller, and no farther away for that."""
+    group = Group()
+    group.read([300], [999], starts=[0])
+    assert group.read([300], [999], starts=[160], after=295).warnings == (SourceReason.RETENTION_NEAR,)
+    for start in range(161, 260):
+        assert group.read([300], [999], starts=[start], after=5).warnings == (SourceReason.RETENTION_NEAR,)
+
+
+def test_records_that_somebody_deleted_once_are_no_pace() -> None:
+    """Ten minutes later it is forgotten."""
+    group = Group()
+    group.read([300], [999], starts=[0])
+    assert group.read([300], [999], starts=[200]).warnings == (SourceReason.RETENTION_NEAR,)
+    assert group.read([300], [999], starts=[200], after=600).warnings == ()
+    assert group.read([300], [999], starts=[201]).warnings == ()
+
+
 def test_an_empty_group_is_warned_of_its_commits_end_after_five_days() -> None:
     """Unless it has none; a member begins the time anew."""
     group = Group()

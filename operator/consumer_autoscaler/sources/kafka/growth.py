@@ -18,6 +18,8 @@ NOTICED_AFTER_SECONDS = 300.0
 class Growth:
     """Follows the topics of one group."""
 
+    __slots__ = ("_counts", "_grown")
+
     def __init__(self) -> None:
         self._counts: dict[str, tuple[bytes, int]] = {}  # topic id, partitions
         self._grown: dict[str, tuple[int, float]] = {}  # partitions before, and when more were seen

@@ -17,6 +17,8 @@ FORGET_SECONDS = 3600.0
 class ManualAssignment:
     """Follows one group's commits while it has no members."""
 
+    __slots__ = ("_advanced_at", "_advances", "_total")
+
     def __init__(self) -> None:
         self._total: int | None = None
         self._advances = 0

@@ -44,6 +44,8 @@ class _Short:
 class Markers:
     """Follows one group. `look` gives the partitions whose last offset is such a marker."""
 
+    __slots__ = ("_short", "_topics")
+
     def __init__(self) -> None:
         self._short: dict[Key, _Short] = {}
         self._topics: set[str] = set()  # with a partition that was seen to end in markers

@@ -1,44 +1,71 @@
 """What retention does to a group: messages that it lost, and those that it is about to lose.
 
 The start of a partition moves up in steps, a segment at a time. When the group lags and the room between the start and
-its commit is less than the last step, the next step of that size overtakes it.
+its commit is less than the start has moved in five minutes, as much again overtakes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from consumer_autoscaler.decision.values import PartitionReading
 
+WINDOW_SECONDS = 290.0  # a little less than the time between two looks at starts that are far
 _NAMED = 3
+
+
+@dataclass(slots=True)
+class _Moves:
+    """How far a start has come in a window, and in the one before."""
+
+    base: int
+    since: float
+    before: int = 0
 
 
 class Retention:
     """Follows the starts of one group's partitions."""
 
+    __slots__ = ("_moves",)
+
     def __init__(self) -> None:
-        self._steps: dict[tuple[str, int], int] = {}  # the last one of each start that moves
+        self._moves: dict[tuple[str, int], _Moves] = {}  # of starts that move
 
     def look(
-        self, before: Mapping[str, Sequence[PartitionReading]], now: Mapping[str, Sequence[PartitionReading]]
+        self,
+        before: Mapping[str, Sequence[PartitionReading]],
+        readings: Mapping[str, Sequence[PartitionReading]],
+        now: float,
     ) -> list[PartitionReading]:
-        """The partitions in which the next step of the start overtakes the group."""
-        for name, readings in now.items():
-            for old, new in zip(before.get(name, ()), readings, strict=False):
+        """The partitions in which retention is about to overtake the group."""
+        for name, rows in readings.items():
+            for old, new in zip(before.get(name, ()), rows, strict=False):
                 if new is not old and old.start_offset is not None and new.start_offset is not None:
-                    step = new.start_offset - old.start_offset
-                    if step > 0:
-                        self._steps[name, new.partition] = step
-                    elif step < 0:  # another topic of the same name
-                        self._steps.pop((name, new.partition), None)
-        if not self._steps:
+                    if new.start_offset > old.start_offset:
+                        self._moved((name, new.partition), old.start_offset, now)
+                    elif new.start_offset < old.start_offset:  # another topic of the same name
+                        self._moves.pop((name, new.partition), None)
+        if not self._moves:
             return []
-        return [p for rows in now.values() for p in rows if self._near(p)]
+        return [p for rows in readings.values() for p in rows if p.lag_messages and self._near(p, now)]
 
-    def _near(self, p: PartitionReading) -> bool:
-        if not p.lag_messages or p.committed_offset is None or p.start_offset is None:
+    def _moved(self, key: tuple[str, int], old_start: int, now: float) -> None:
+        moves = self._moves.get(key)
+        if moves is None:
+            self._moves[key] = _Moves(old_start, now)
+        elif now - moves.since >= WINDOW_SECONDS:
+            long_ago = now - moves.since >= 2 * WINDOW_SECONDS
+            moves.before = 0 if long_ago else old_start - moves.base
+            moves.base, moves.since = old_start, now
+
+    def _near(self, p: PartitionReading, now: float) -> bool:
+        moves = self._moves.get((p.topic, p.partition))
+        if moves is None or p.committed_offset is None or p.start_offset is None:
             return False
-        return 0 <= p.committed_offset - p.start_offset < self._steps.get((p.topic, p.partition), 0)
+        if now - moves.since >= 2 * WINDOW_SECONDS:
+            return False
+        return 0 <= p.committed_offset - p.start_offset < max(moves.before, p.start_offset - moves.base)
 
 
 def lost_note(partitions: Iterable[PartitionReading]) -> str:

@@ -39,11 +39,12 @@ class Told:
 
 
 class Successive:
-    """Follows one group, for one resource."""
+    """Follows one group, for one resource. `near_topics`: those whose starts are worth a look with every reading."""
+
+    __slots__ = ("_empty_since", "_growth", "_manual", "_markers", "_rebalancing_since", "_retention", "near_topics")
 
     def __init__(self) -> None:
         self.near_topics: frozenset[str] = frozenset()
-        """Topics whose starts are worth a look with every reading."""
         self._markers, self._growth = Markers(), Growth()
         self._retention, self._manual = Retention(), ManualAssignment()
         self._empty_since: float | None = None
@@ -63,7 +64,7 @@ class Successive:
                 if warning is not None:
                     warnings.append(warning)
 
-        near = self._retention.look(before, readings)
+        near = self._retention.look(before, readings, now)
         self.near_topics = frozenset(p.topic for p in near)
         say(lost_note(partitions), SourceReason.MESSAGES_LOST)
         say(near_note(near), SourceReason.RETENTION_NEAR)
