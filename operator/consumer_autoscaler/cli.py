@@ -134,11 +134,24 @@ def _simulate(options: argparse.Namespace) -> int:
         from consumer_autoscaler.simulation import command
     except ModuleNotFoundError as error:
         raise CommandFailed(f"`simulate` needs {error.name}: pip install 'consumer-autoscaler[simulation]'") from error
+    fetched = None
+    if options.trace.startswith(("http://", "https://")):
+        fetched = asyncio.run(_fetch(options.trace))
     try:
-        return command.main(options)
+        return command.main(options, fetched)
     except (command.WrongUse, command.BadTrace, InvalidSpec) as problem:
         print(f"consumer-autoscaler simulate: {problem}", file=sys.stderr)
         return 2
+
+
+async def _fetch(url: str) -> str:
+    """What Prometheus answers to a range query; its own error messages are kept for the reader of the answer."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+            return await answer.text()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise CommandFailed(f"the load cannot be fetched ({type(error).__name__}): check the URL") from error
 
 
 async def _lag(options: argparse.Namespace) -> None:

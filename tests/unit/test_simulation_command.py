@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from tests.traces import TRACES
 
 from consumer_autoscaler.cli import main
@@ -133,3 +136,25 @@ def test_a_resource_that_is_not_one_is_refused(capsys: pytest.CaptureFixture[str
         path.write_text(text)
         assert main(["simulate", AZURE, str(path)]) == 2
         assert says in capsys.readouterr().err
+
+
+async def test_a_load_is_fetched_from_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
+    """TRACE may be the URL of a range query; what cannot be fetched or understood ends the command with a word."""
+    answer = {"resultType": "matrix", "result": [{"values": [[t, "300"] for t in range(0, 600, 60)]}]}
+
+    async def range_query(request: web.Request) -> web.Response:
+        if request.query["query"] != "sum(rate(x[1m]))":
+            return web.json_response({"status": "error", "error": "parse error"}, status=400)
+        return web.json_response({"status": "success", "data": answer})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/query_range", range_query)
+    async with TestServer(app) as server:
+        for query, code in (("sum(rate(x[1m]))", 0), ("sum(", 2)):
+            url = str(server.make_url("/api/v1/query_range").with_query(query=query))
+            assert await asyncio.to_thread(main, ["simulate", url, "--policy", "static:4", "--warm-up", "0"]) == code
+    printed = capsys.readouterr()
+    assert "static:4" in printed.out
+    assert "Prometheus did not answer with success, but: parse error" in printed.err
+    assert await asyncio.to_thread(main, ["simulate", url]) == 1
+    assert "the load cannot be fetched (ClientConnectorError): check the URL" in capsys.readouterr().err

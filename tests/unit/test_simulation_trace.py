@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tests.traces import TRACES
 
+from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.trace import QUIET, Arrivals, BadTrace, Noise, parse_trace, read_trace, steps
 
 EQUAL = np.array([0.25, 0.25, 0.25, 0.25])
@@ -102,3 +104,37 @@ def test_looking_back_agrees_with_what_was_handed_out() -> None:
     assert more.shape[1] == 6
     assert arrivals.before(4000)[:4].tolist() == first.sum(axis=0).tolist()
     assert (arrivals.before(4100) - arrivals.before(4000)).tolist() == more.sum(axis=0).tolist()
+
+
+def _answer(*series: list[list[object]], kind: str = "matrix") -> str:
+    results = [{"metric": {}, "values": values} for values in series]
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": results}})
+
+
+def test_a_range_query_of_prometheus_is_a_trace() -> None:
+    """Series are added up by their times; a gap is filled with what was before it."""
+    answer = _answer([[1000, "5"], [1015, "7"], [1060, "1"]], [[1000, "1.5"], [1015, "NaN"]])
+    trace = parse_range(answer, "orders", "q.json")
+    assert trace.starts.tolist() == [0, 15, 60]
+    assert trace.rates.tolist() == [6.5, 7, 1]
+    assert trace.end == 105
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<html>", "q.json: is not JSON: give a range query"),
+        (
+            '{"status": "error", "error": "bad query"}',
+            "did not answer with success, but: bad query: give a range query",
+        ),
+        (_answer([[0, "1"]], kind="vector"), "is not the answer of a range query"),
+        (_answer([[0, "1"]]), "has 1 points, at least 2 are needed: check query, start and end"),
+        (_answer([[0, "1"], [5, "-2"]]), "a rate cannot be negative (-2): query a rate(), not a delta"),
+        (_answer([[0, "many"]]), "a series has no list of [time, value]"),
+    ],
+)
+def test_another_answer_of_prometheus_is_refused_with_the_remedy(text: str, says: str) -> None:
+    """Prometheus' own error is passed on."""
+    with pytest.raises(BadTrace, match=re.escape(says)):
+        parse_range(text, "orders", "q.json")

@@ -9,7 +9,11 @@ POLICIES = "ours | keda[:LAG][,KNOB=VALUE…] | flink[:quick] | static:N | oracl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="CSV with the columns seconds,events_per_second")
+    parser.add_argument(
+        "trace",
+        metavar="TRACE",
+        help="CSV with the columns seconds,events_per_second; or a range query of Prometheus: its URL, or its answer (.json)",
+    )
     parser.add_argument(
         "resource",
         type=Path,

@@ -21,9 +21,10 @@ from consumer_autoscaler.simulation.flink import QUICK, Flink, FlinkSettings
 from consumer_autoscaler.simulation.keda import HPA_SYNC_SECONDS, Keda, KedaSettings
 from consumer_autoscaler.simulation.planner import plan
 from consumer_autoscaler.simulation.policy import Ours, Plan, Scaler
+from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.report import Report, Row, as_json, as_table
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
-from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_trace
+from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_text, read_trace
 from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World, skewed_weights
 
 ORACLE = "oracle"
@@ -49,9 +50,9 @@ class Question:
     policies: tuple[str, ...]
 
 
-def main(options: argparse.Namespace) -> int:
-    """Prints the report. Raises WrongUse and BadTrace."""
-    question = _question(options)
+def main(options: argparse.Namespace, fetched: str | None = None) -> int:
+    """Prints the report. `fetched` is what the trace's URL gave. Raises WrongUse, BadTrace and InvalidSpec."""
+    question = _question(options, fetched)
     bar = _bar()
     report = answer(question, bound=options.bound, progress=bar)
     if bar is not None:
@@ -160,8 +161,15 @@ def _typed(value: str, kind: str) -> bool | float | int | str:
     return float(value) if kind == "float" else value
 
 
-def _question(options: argparse.Namespace) -> Question:
-    trace = read_trace(options.trace)
+def _trace(where: str, fetched: str | None) -> Trace:
+    if fetched is not None:
+        return parse_range(fetched, "prometheus", where)
+    path = Path(where)
+    return parse_range(read_text(path), path.stem, where) if path.suffix == ".json" else read_trace(path)
+
+
+def _question(options: argparse.Namespace, fetched: str | None) -> Question:
+    trace = _trace(options.trace, fetched)
     if options.amplitude is not None:
         trace = trace.scaled(_positive("--amplitude", options.amplitude))
     policy = _policy(options)

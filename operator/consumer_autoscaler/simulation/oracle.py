@@ -73,7 +73,7 @@ class _Solver:
         self.up_steps = max(1, math.ceil((p.start_seconds + p.pause_seconds) / p.step_seconds - 1e-9))
         self.down_steps = max(1, math.ceil(p.pause_seconds / p.step_seconds - 1e-9))
         cumulative = np.concatenate([[0.0], np.cumsum(p.arrivals)])
-        times = np.arange(self.steps + 1) * p.step_seconds
+        times: Floats = np.arange(self.steps + 1, dtype=np.float64) * p.step_seconds
         rate = p.arrivals[0] / p.step_seconds if self.steps else 0.0
 
         def within_promise(now: Floats) -> Floats:

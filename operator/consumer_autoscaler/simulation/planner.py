@@ -14,6 +14,7 @@ from consumer_autoscaler.simulation.world import Rebalance, World, assign
 
 SHORT_SECONDS = 3600.0  # up to here plans are made by 5 s, beyond by 30 s
 SHORT_STEP, LONG_STEP = 5.0, 30.0
+MOST_COUNTS = 20  # to choose from; the work grows with their square
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def plan(
     arrivals = Arrivals(
         trace, world.partition_weights(), begin=begin, end=window.last, tick=world.tick_seconds, noise=noise, seed=seed
     )
-    counts, sustained = useful_counts(world, low, high)
+    counts, sustained, all_of_them = _at_most(MOST_COUNTS, *useful_counts(world, low, high))
     eager = world.rebalance is Rebalance.EAGER
     solution = solve(
         Problem(
@@ -63,12 +64,24 @@ def plan(
             promise_seconds=max(promise_seconds - world.commit_seconds, promise_seconds / 2),
             switch_cost=switch_cost,
         ),
-        bound=bound,
+        bound=bound and all_of_them,
         progress=progress,
     )
     return PlanFound(
-        tuple((begin + at * step, count) for at, count in solution.plan), solution.cost, solution.lower_bound
+        tuple((begin + at * step, count) for at, count in solution.plan),
+        solution.cost,
+        solution.lower_bound if all_of_them else None,
     )
+
+
+def _at_most(
+    most: int, counts: tuple[int, ...], sustained: tuple[float, ...]
+) -> tuple[tuple[int, ...], tuple[float, ...], bool]:
+    """Evenly chosen where there are too many, and whether these are all: only then is there a bound."""
+    if len(counts) <= most:
+        return counts, sustained, True
+    chosen = sorted({round(i * (len(counts) - 1) / (most - 1)) for i in range(most)})
+    return tuple(counts[i] for i in chosen), tuple(sustained[i] for i in chosen), False
 
 
 def useful_counts(world: World, low: int, high: int) -> tuple[tuple[int, ...], tuple[float, ...]]:

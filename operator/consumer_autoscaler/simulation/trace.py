@@ -76,13 +76,17 @@ def steps(*parts: tuple[float, float], name: str = "steps") -> Trace:
 
 def read_trace(path: Path) -> Trace:
     """Reads a CSV file. Raises BadTrace."""
+    return parse_trace(read_text(path), path.stem, str(path))
+
+
+def read_text(path: Path) -> str:
+    """Raises BadTrace where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadTrace(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadTrace(f"{path}: cannot be read as text ({type(error).__name__})") from error
-    return parse_trace(text, path.stem, str(path))
 
 
 def parse_trace(text: str, name: str, where: str) -> Trace:
