@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.integration.support import Bed, Site, Together
+from tests.integration.support import Bed, Site, Together, operator_on, own_lease
 
 from bed.kafka_security import SecureKafka
 from bed.kubeapi import MERGE_PATCH
@@ -128,6 +128,25 @@ async def test_a_plain_password_without_tls_needs_the_operators_leave(bed: Bed) 
     await site.create_scaler(kafka={"bootstrapServers": Shared.broker.address("BARE"), "sasl": sasl})
     said = await site.until_condition("SourceHealthy", "False", "AuthenticationFailed")
     assert "set `tls`, or start the operator with --allow-passwords-without-tls" in said
+
+
+@together
+async def test_no_secret_shows_in_logs_status_events_or_pages(bed: Bed) -> None:
+    """Not even with the log at DEBUG, neither one that is accepted nor one that is refused."""
+    site, kafka = await through_secrets(bed, "canary")
+    await put_secret(bed, site.name, "login", username="alice", password="alice-secret")
+    await put_secret(bed, site.name, "wrong", username="alice", password="canary-in-a-mine")
+    async with operator_on(bed, *own_lease(site), "--log-level", "DEBUG", name="canary") as operator:
+        await site.create_scaler(kafka=kafka)
+        await site.until_read()
+        wrong = {**kafka["sasl"], "credentialsSecretRef": {"name": "wrong"}}
+        await site.create_scaler(name="refused", kafka={**kafka, "sasl": wrong})
+        await site.until_condition("SourceHealthy", "False", "AuthenticationFailed", name="refused")
+        shown = operator.process.log.read_text() + (await asyncio.to_thread(operator.get, "/metrics"))[1]
+        events = await bed.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{site.name}/events")
+        shown += f"{await site.status()} {await site.status('refused')} {events}"
+    assert "does not let us in" in shown or "lets us in" in shown
+    assert [secret for secret in ("alice-secret", "canary-in-a-mine", "PRIVATE KEY") if secret in shown] == []
 
 
 @asynccontextmanager
