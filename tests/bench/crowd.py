@@ -186,19 +186,13 @@ class Crowd:
 
     async def _look(self, client: AIOKafkaClient) -> list[int]:
         """Leaders, connections, and each group's coordinator."""
-        while True:  # the first question makes the brokers create the offsets topic
+        while True:
             with suppress(KafkaError):
+                # The first question for a coordinator makes the brokers create the offsets topic.
                 await client.coordinator_lookup(CoordinationType.GROUP, group_name(0))
-                break
+                if await self._find_leaders(client):
+                    break
             await asyncio.sleep(0.3)
-        names = [topic_name(number) for number in range(self._groups)]
-        answer = await client.send(
-            client.get_random_node(), MetadataRequest([*names, "__consumer_offsets"], allow_auto_topic_creation=False)
-        )
-        for code, name, _, rows in answer.topics:
-            _raise(code, name)
-            leaders = {row[1]: row[2] for row in rows}
-            self._leaders[name] = [leaders[partition] for partition in range(len(leaders))]
         for broker in client.cluster.brokers():
             self._lines[broker.nodeId] = [
                 await create_conn(broker.host, broker.port, client_id="crowd", request_timeout_ms=_REBALANCE_MS)
@@ -206,6 +200,17 @@ class Crowd:
             ]
         offsets = self._leaders["__consumer_offsets"]
         return [offsets[coordinator_partition(group_name(number), len(offsets))] for number in range(self._groups)]
+
+    async def _find_leaders(self, client: AIOKafkaClient) -> bool:
+        """Whether the broker that was asked knows a leader of every partition."""
+        names = [topic_name(number) for number in range(self._groups)]
+        answer = await client.send(
+            client.get_random_node(), MetadataRequest([*names, "__consumer_offsets"], allow_auto_topic_creation=False)
+        )
+        for _, name, _, rows in answer.topics:
+            leaders = {row[1]: row[2] for row in rows}
+            self._leaders[name] = [leaders[partition] for partition in range(len(leaders))]
+        return all(leaders and -1 not in leaders for leaders in self._leaders.values())
 
     async def _join_all(self, coordinators: Sequence[int]) -> None:
         by_node: dict[int, list[int]] = defaultdict(list)

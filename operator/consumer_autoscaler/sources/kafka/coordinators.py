@@ -120,6 +120,7 @@ class Coordinators:
         return Problem(SourceReason.PARTIAL_READING, message, True)
 
     async def _ask(self, node: int, wanted: Wanted) -> None:
+        await Slices().breathe()
         shares = self._shares(wanted)
         await asyncio.gather(
             self._fetch(node, {group: topics for group, topics in wanted.items() if group not in shares}),
@@ -146,6 +147,7 @@ class Coordinators:
             return
         items = [self._item(self._memories[group], topics) for group, topics in wanted.items()]
         slices = Slices()
+        await slices.breathe()
         try:
             answer = await self._brokers.ask(node, wire.offset_fetch(items))
             for seen in wire.read_committed(answer.data):
@@ -250,6 +252,7 @@ class Coordinators:
             else:
                 memory = self._memories[seen.group]
                 if memory.kind is kind and memory.body_hash == hash(seen.body):
+                    await slices.breathe()
                     continue
                 facts = how.parse(seen.body, answer.version)
                 if facts.state is GroupState.DEAD:  # the classic request's word for a group that is not of its kind

@@ -34,9 +34,11 @@ async def read_ends(brokers: Brokers, topology: Topology, topics: Iterable[Topic
     """The end of each partition of `topics`: the high watermark, or the last stable offset (`committed`)."""
     asked = list(topics)
     requests: dict[int, list[bytes]] = {}
+    slices = Slices()
     for topic in asked:
         for leader, item in topic.items.items():
             requests.setdefault(leader, []).append(item)
+        await slices.breathe()
     return await _read(brokers, topology, asked, requests, committed=committed)
 
 
@@ -78,6 +80,7 @@ async def read_starts(brokers: Brokers, topology: Topology, topics: Iterable[Top
     """The start of each partition of `topics` (or those not known yet), also noted in `Topic.starts`."""
     asked = []
     requests: dict[int, list[bytes]] = {}
+    slices = Slices()
     for topic in topics:
         by_leader: dict[int, list[int]] = {}
         for partition, leader in enumerate(topic.leaders):
@@ -88,25 +91,31 @@ async def read_starts(brokers: Brokers, topology: Topology, topics: Iterable[Top
         for leader, partitions in by_leader.items():
             item = wire.list_item(topic.name, partitions, wire.START_OFFSETS)
             requests.setdefault(leader, []).append(item)
+        await slices.breathe()
     starts = await _read(brokers, topology, asked, requests, committed=False)
     for topic in asked:
         values = starts.values[topic.name]
         if len(values) == len(topic.starts):
             topic.starts = [new if new != -1 else old for new, old in zip(values, topic.starts, strict=True)]
+        await slices.breathe()
     return starts
 
 
 async def _read(
     brokers: Brokers, topology: Topology, topics: list[Topic], requests: Mapping[int, list[bytes]], *, committed: bool
 ) -> Offsets:
-    offsets = Offsets({topic.name: [-1] * len(topic.leaders) for topic in topics}, {})
+    offsets = Offsets({}, {})
+    names: dict[str, frozenset[int]] = {}
+    slices = Slices()
     for topic in topics:
+        offsets.values[topic.name] = [-1] * len(topic.leaders)
+        names[topic.name] = frozenset(topic.leaders)
         if -1 in topic.leaders:
             partition = topic.leaders.index(-1)
             message = f"partition {topic.name}-{partition} has no leader at present"
             offsets.problems[topic.name] = Problem(SourceReason.PARTIAL_READING, message, True)
             topology.leaders_outdated()
-    names = {topic.name: frozenset(topic.leaders) for topic in topics}
+        await slices.breathe()
     await asyncio.gather(
         *(
             _ask(brokers, topology, leader, wire.list_offsets(items, committed=committed), names, offsets)

@@ -112,10 +112,12 @@ class ClusterReader:
     async def _pass(self, watches: Sequence[Watch], outcomes: dict[Watch, Outcome]) -> None:
         memories = self._memories
         coordinators = Coordinators(self._brokers, self._topology, memories)
+        slices = Slices()
         try:
             await self._topology.ensure_topics(
                 {topic for watch in watches for topic in watch.topics or memories[watch.group].topics}
             )
+            await slices.breathe()
             await coordinators.ask(self._wanted(watches))
             open_watches = []
             for watch in watches:
@@ -123,7 +125,9 @@ class ClusterReader:
                     open_watches.append(watch)
                 else:
                     outcomes[watch] = Outcome(Unavailable(problem.reason, problem.message), problem.again)
+                await slices.breathe()
             names = {watch: self._names(watch, coordinators.fetched[watch.group]) for watch in open_watches}
+            await slices.breathe()
             await self._topology.ensure_topics({name for each in names.values() for name in each})
         except BrokerFailed as error:
             for watch in watches:
@@ -135,6 +139,7 @@ class ClusterReader:
                 topic = self._topology.topic(name)
                 if topic is not None and topic.leaders and not topic.error:
                     topics.setdefault(watch.committed_only, {})[name] = topic
+            await slices.breathe()
         near = {name for watch in open_watches for name in watch.successive.near_topics}
         starts = await self._starts({name: topic for each in topics.values() for name, topic in each.items()}, near)
         at = self._clock()
@@ -149,7 +154,6 @@ class ClusterReader:
         }
         now = asyncio.get_running_loop().time()
         await self._look_for_transactions(topics.get(True, {}), ends[True], now)
-        slices = Slices()
         for watch in open_watches:
             outcome = judge(watch, names[watch], answers[watch.committed_only], at=at, now=now)
             if watch.committed_only and isinstance(outcome.result, GroupReading):
