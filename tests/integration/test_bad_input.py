@@ -60,7 +60,7 @@ async def test_a_missing_group_is_named_with_the_remedy(bed: Bed) -> None:
     """Without topics in the spec there is no telling what a group that does not exist would read."""
     site = await Site.open(bed, "no-group", replicas=2, kafka={"topics": []})
     message = await site.until_condition("SourceHealthy", "False", "GroupNotFound")
-    assert message == f"group {site.name} does not exist; name its topics"
+    assert message == f"group {site.name} does not exist that the operator may see; name its topics"
     await site.holds(2)
 
 

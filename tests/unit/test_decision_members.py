@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.decision_model import decided, promise, reading
+from tests.unit.decision_model import Group, decided, promise, reading
 
 from consumer_autoscaler.decision.advance import advance, after_scaling
 from consumer_autoscaler.decision.decide import decide
@@ -192,3 +192,13 @@ def test_half_of_the_lag_in_one_of_many_partitions_is_skew(lags: list[int], reas
         observation = _seen(reading(lags), 1, at)
         history = advance(policy, history, observation, at)
     assert condition(decide(policy, observation, history, 60.0), ConditionType.BACKPRESSURED).reason == reason
+
+
+@pytest.mark.parametrize("poll", [5, 15])
+@pytest.mark.parametrize("commit", [1.0, 5.0, 10.0, 15.0])
+def test_commits_up_to_15_seconds_apart_move_no_count(poll: int, commit: float) -> None:
+    """Once the capacity has been measured, constant load is carried by one count however the commits come."""
+    policy = promise(poll_interval_seconds=poll)
+    group = Group(policy, lambda _: 900.0, commit_seconds=commit, replicas=10, per_replica=100.0).run(600)
+    began = group.now
+    assert group.run(900).changes(began) == 0
