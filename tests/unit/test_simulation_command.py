@@ -32,7 +32,7 @@ spec:
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, float]]:
-    assert main(["simulate", *arguments, "-o", "json"]) == 0
+    assert main(["simulate", *arguments, "--to", "1500", "--warm-up", "300", "-o", "json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     policies: dict[str, dict[str, float]] = answer["policies"]
     return policies
@@ -64,7 +64,7 @@ def test_the_seed_decides(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_table_is_printed_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """One line for each policy under a line with the names of the columns."""
-    assert main(["simulate", AZURE, "--policy", "static:8", "--policy", "oracle", "--bound"]) == 0
+    assert main(["simulate", AZURE, "--policy", "static:8", "--policy", "oracle", "--bound", "--to", "900"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("azure_llm_conv_steady, promise 60 s, seed 1; the oracle's plan costs")
     assert lines[2].split()[:3] == ["policy", "late", "p50"]
@@ -86,11 +86,21 @@ def test_a_resource_gives_the_promise_the_limits_and_the_capacity(
         assert f"promise {promise} s" in capsys.readouterr().out
 
 
+def test_faults_are_played(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each by its own words; a load that 12 replicas carry is late while half of the pace or a pod is gone."""
+    whole = asked(capsys, AZURE, "--policy", "static:12")["static:12"]
+    assert whole["late_share"] == 0
+    for fault in ("slow@600+600:0.3", "limit@600+600:300", "stuck@600+600:3"):
+        assert asked(capsys, AZURE, "--policy", "static:12", "--fault", fault)["static:12"]["late_share"] > 0.01
+    crashed = asked(capsys, AZURE, "--policy", "static:12", "--fault", "crash@600", "--fault", "partitions@900:48")
+    assert crashed["static:12"]["rebalance_share"] == pytest.approx(30 / 1500, abs=0.003)
+
+
 @pytest.mark.parametrize("ending", ["png", "html"])
 def test_a_picture_is_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: str) -> None:
     """PNG, or one HTML page with the table in it and nothing fetched from elsewhere."""
     path = tmp_path / f"out.{ending}"
-    assert main(["simulate", AZURE, "--policy", "static:8", "--plot", str(path)]) == 0
+    assert main(["simulate", AZURE, "--policy", "static:8", "--to", "600", "--plot", str(path)]) == 0
     drawn = path.read_bytes()
     if ending == "png":
         assert drawn.startswith(b"\x89PNG")
@@ -113,6 +123,9 @@ def test_a_picture_is_drawn(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
         ([AZURE, "--from", "900", "--to", "100"], "in this order"),
         ([AZURE, "--noise", "pink"], "--noise pink: must be poisson, none, or a number"),
         ([AZURE, "--slo", "-1"], "--slo -1: must be greater than 0"),
+        ([AZURE, "--fault", "flood@5"], "--fault flood@5: must be one of slow@SECOND+DURATION:FACTOR"),
+        ([AZURE, "--fault", "slow"], "--fault slow: must be KIND@SECOND"),
+        ([AZURE, "--fault", "stuck@9+9:24"], "stuck@SECOND+DURATION:PARTITION (below 24)"),
         ([AZURE, "--start", "soon"], "--start soon: must be seconds"),
     ],
 )

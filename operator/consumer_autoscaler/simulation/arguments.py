@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trace",
         metavar="TRACE",
-        help="CSV with the columns seconds,events_per_second; or a range query of Prometheus: its URL, or its answer (.json)",
+        help="CSV with the columns seconds,events_per_second; or a range query of Prometheus: URL, or answer (.json)",
     )
     parser.add_argument(
         "resource",
@@ -61,6 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="partition n of the hottest gets 1/n^X of the load (default: 0, equal)")  # fmt: skip
     world.add_argument("--processing-cv", type=float, default=0.0, metavar="CV",
                        help="how much the time of a record varies (default: 0)")  # fmt: skip
+    world.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="may be repeated: slow@600+300:0.5 (half the pace for 300 s), limit@600+300:800 (at most 800/s in all),"
+        " crash@600 (a pod), stuck@600+300:3 (partition 3), partitions@600:48 (48 from then on)",
+    )
     world.add_argument("--replicas", type=int, default=1, metavar="N", help="to begin with (default: 1)")
     world.add_argument("--warm-up", type=float, default=1800.0, metavar="S",
                        help="seconds before the measured part, not counted (default: 1800)")  # fmt: skip

@@ -17,6 +17,7 @@ import yaml
 from consumer_autoscaler.decision.values import Policy
 from consumer_autoscaler.resource.spec import KIND, InvalidSpec, parse
 from consumer_autoscaler.simulation.arguments import POLICIES
+from consumer_autoscaler.simulation.fault_words import parse_fault
 from consumer_autoscaler.simulation.flink import QUICK, Flink, FlinkSettings
 from consumer_autoscaler.simulation.keda import HPA_SYNC_SECONDS, Keda, KedaSettings
 from consumer_autoscaler.simulation.planner import plan
@@ -25,7 +26,7 @@ from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.report import Report, Row, as_json, as_table
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
 from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_text, read_trace
-from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World, skewed_weights
+from consumer_autoscaler.simulation.world import Assignor, Duration, Fault, Order, Rebalance, World, skewed_weights
 
 ORACLE = "oracle"
 KEDA_LAG_THRESHOLD = 1000.0
@@ -194,6 +195,7 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
         assignor=Assignor(options.assignor),
         order=Order(options.order),
         commit_seconds=_positive("--commit", options.commit),
+        faults=tuple(_fault(text, options.partitions) for text in options.fault),
         tick_seconds=1.0 if promise_tick >= 1 else 0.25,
     )
     return Question(
@@ -239,6 +241,13 @@ def _body(path: Path) -> Mapping[str, Any]:
     given = body.get("metadata")
     metadata: dict[str, Any] = given if isinstance(given, dict) else {}
     return {**body, "metadata": {"namespace": "default", "name": "simulated", "uid": "simulated", **metadata}}
+
+
+def _fault(text: str, partitions: int) -> Fault:
+    try:
+        return parse_fault(text, partitions)
+    except ValueError as error:
+        raise WrongUse(f"--fault {text}: {error}") from None
 
 
 def _noise(text: str) -> Noise:

@@ -1,0 +1,60 @@
+"""The operator's decision in the modelled group: what the law must do there, whatever its parameters."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.simulation_support import ours
+
+from consumer_autoscaler.decision.reasons import DecisionReason
+from consumer_autoscaler.simulation.trace import Noise, constant, steps
+from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World
+
+
+@pytest.mark.parametrize("rate", [250.0, 700.0])
+@pytest.mark.parametrize("order", list(Order))
+def test_a_constant_load_is_left_alone(rate: float, order: Order) -> None:
+    """With Poisson noise; an hour in, nothing moves and nothing is late."""
+    outcome, _ = ours(constant(rate, 7200.0), world=World(order=order), warm_up=3600.0, noise=Noise())
+    assert outcome.scalings == 0
+    assert outcome.lateness.late_share == 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ten_times_the_load_within_capacity_is_met(known: bool) -> None:
+    """80/s, 800/s for ten minutes, back. With a known capacity nothing is late; it comes down again."""
+    load = steps((80.0, 900.0), (800.0, 600.0), (80.0, 3600.0))
+    outcome, _ = ours(load, known=known, warm_up=1800.0)
+    assert outcome.lateness.late_share <= (0.0 if known else 0.15)
+    assert max(count for _, count in outcome.replicas) >= 8
+    assert outcome.replicas[-1][1] <= 2
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(rebalance=Rebalance.COOPERATIVE, assignor=Assignor.STICKY, pause=Duration(3.0)),
+        World(rebalance=Rebalance.CONSUMER, assignor=Assignor.UNIFORM, pause=Duration(3.0)),
+        World(topics=(12, 12), assignor=Assignor.RANGE),
+        World(start=Duration(20.0, 0.4), pause=Duration(5.0, 0.4), processing_cv=1.0),
+    ],
+    ids=["cooperative", "kip-848", "range-two-topics", "varying"],
+)
+def test_other_groups_are_scaled_within_their_limits(world: World) -> None:
+    """Never more replicas than can have a partition, and enough for the load in the end."""
+    outcome, scaler = ours(steps((100.0, 600.0), (500.0, 2400.0)), world=world, warm_up=900.0, noise=Noise())
+    most = max(world.topics) if world.assignor is Assignor.RANGE else sum(world.topics)
+    assert 5 <= outcome.replicas[-1][1] <= most
+    assert max(count for _, count in outcome.replicas) <= most
+    assert outcome.lateness.late_share < 0.02
+    assert scaler.decisions
+
+
+def test_to_zero_and_back() -> None:
+    """An idle group goes to zero after five minutes, and the first messages wake it up."""
+    load = steps((50.0, 600.0), (0.0, 1200.0), (50.0, 900.0))
+    outcome, scaler = ours(load, warm_up=600.0, min_replicas=0)
+    assert 0 in [count for _, count in outcome.replicas]
+    assert outcome.replicas[-1][1] >= 1
+    assert scaler.decisions is not None
+    reasons = {decision.reason for decision in scaler.decisions}
+    assert {DecisionReason.SCALE_TO_ZERO, DecisionReason.SCALE_FROM_ZERO} <= reasons
