@@ -82,7 +82,7 @@ def test_no_plan_is_better_and_the_bound_is_below_all(rates: list[float], switch
         promise_seconds=30.0,
         switch_cost=switch,
         late_cost=20.0,
-        buckets=440,
+        buckets=220,
     )
     best, found = tried_out(problem), solve(problem, bound=True)
     assert found.lower_bound is not None
@@ -107,11 +107,11 @@ def test_it_needs_as_much_as_was_found_before(name: str, step: float, hours: flo
 
 
 def test_the_bound_is_close() -> None:
-    """With 440 buckets within a few percent of the roll-out."""
+    """Within a few percent of the roll-out."""
     trace = read_trace(TRACES / "azure_llm_conv_steady.csv")
     starts = np.arange(int(trace.end // 5)) * 5.0
     arrivals = trace.mean_over(starts, starts + 5) * 5
-    problem = Problem(arrivals=arrivals, step_seconds=5.0, counts=COUNTS, sustained=SUSTAINED, buckets=440)
+    problem = Problem(arrivals=arrivals, step_seconds=5.0, counts=COUNTS, sustained=SUSTAINED)
     found = solve(problem, bound=True)
     assert found.lower_bound is not None
     assert 0.95 * found.cost < found.lower_bound <= found.cost

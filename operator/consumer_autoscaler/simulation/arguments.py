@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw load, replicas and lag: .png or .html")
     parser.add_argument(
-        "--bound", action="store_true", help="also compute the oracle's certified lower bound (takes as long again)"
+        "--bound", action="store_true", help="also compute the oracle's certified lower bound (takes a while)"
     )
     world = parser.add_argument_group("the modelled group")
     world.add_argument(
