@@ -202,3 +202,19 @@ def test_commits_up_to_15_seconds_apart_move_no_count(poll: int, commit: float) 
     group = Group(policy, lambda _: 900.0, commit_seconds=commit, replicas=10, per_replica=100.0).run(600)
     began = group.now
     assert group.run(900).changes(began) == 0
+
+
+@pytest.mark.parametrize(
+    ("members", "scale", "said"),
+    [
+        (8, Scale(replicas=2, ready=2), True),
+        (2, Scale(replicas=2, ready=2), False),
+        (7, Scale(replicas=2, ready=2), False),  # some have not joined yet
+        (8, Scale(replicas=2, ready=1), False),
+        (0, Scale(replicas=2, ready=2), False),
+    ],
+)
+def test_pods_that_bring_another_number_of_consumers_are_a_hint(members: int, scale: Scale, said: bool) -> None:
+    """At rest only, when all pods are there."""
+    healthy = condition(decided(BY_LAG, reading([5], members=members), scale), ConditionType.SOURCE_HEALTHY)
+    assert ("each pod brings 4 consumers, and consumersPerPod is 1" in healthy.message) == said

@@ -168,7 +168,7 @@ def _decision(
     recommended: int | None = None,
     levels: Levels | None = None,
 ) -> Decision:
-    conditions: list[Condition] = [diagnosis.source_healthy(observation)]
+    conditions: list[Condition] = [diagnosis.source_healthy(policy, observation, history)]
     if proposal is not None:
         conditions.append(diagnosis.scaling_limited(proposal))
     elif desired is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, capacity_of
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels
-from consumer_autoscaler.decision.limits import Proposal
+from consumer_autoscaler.decision.limits import SESSION_SECONDS, Proposal
 from consumer_autoscaler.decision.reasons import (
     BackpressureReason,
     ConditionStatus,
     ConditionType,
+    GroupState,
     LimitReason,
     PromiseReason,
     SourceReason,
@@ -22,6 +23,7 @@ from consumer_autoscaler.decision.values import (
     GroupReading,
     Observation,
     Policy,
+    Scale,
     Unavailable,
 )
 
@@ -31,7 +33,7 @@ SKEW_PARTITIONS, SKEW_SHARE = 4, 0.5
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
-def source_healthy(observation: Observation) -> Condition:
+def source_healthy(policy: Policy, observation: Observation, history: History) -> Condition:
     """Whether the last reading was good enough to decide on."""
     group, processing = observation.group, observation.processing
     if isinstance(group, Unavailable):
@@ -45,8 +47,20 @@ def source_healthy(observation: Observation) -> Condition:
         ConditionType.SOURCE_HEALTHY,
         TRUE,
         group.warning or SourceReason.VALID,
-        group.note or "lag was read from all partitions",
+        "; ".join(filter(None, (group.note, _consumers_per_pod(policy, group, observation.scale, history))))
+        or "lag was read from all partitions",
     )
+
+
+def _consumers_per_pod(policy: Policy, group: GroupReading, scale: Scale | Unavailable, history: History) -> str:
+    """A hint when a group at rest has another number of members for each pod than the spec says."""
+    if isinstance(scale, Unavailable) or scale.rolling or not scale.replicas or scale.ready != scale.replicas:
+        return ""
+    leaving = history.lowered_at is not None and group.at - history.lowered_at < SESSION_SECONDS
+    each, more = divmod(group.members, scale.replicas)
+    if leaving or more or each in (0, policy.consumers_per_pod) or group.state is not GroupState.STABLE:
+        return ""
+    return f"each pod brings {each} consumers, and consumersPerPod is {policy.consumers_per_pod}"
 
 
 def scaling_limited(proposal: Proposal) -> Condition:
