@@ -296,6 +296,7 @@ async def beside(
     works: dict[str, Coroutine[Any, Any, None]] = {
         "flight": _in_flight(newest, tmp_path_factory.mktemp("flight")),
         "turn": _another_kind(newest),
+        "late": _late_topic(newest),
     }
     tasks = {name: asyncio.create_task(work) for name, work in works.items()}
     yield tasks
@@ -314,6 +315,38 @@ async def test_records_in_flight_are_lag_and_records_finished_out_of_turn_are_no
 async def test_a_group_that_comes_back_as_another_kind_is_found_again(beside: dict[str, asyncio.Task[None]]) -> None:
     """A classic group is deleted, a share group takes its name and is deleted, and a classic one takes it again."""
     await beside["turn"]
+
+
+async def test_a_streams_group_waits_for_its_source_topic(beside: dict[str, asyncio.Task[None]]) -> None:
+    """NotReady holds as a rebalance does; once the topic is there, so are the tasks."""
+    await beside["late"]
+
+
+async def _late_topic(newest: Kafka) -> None:
+    member = javaclients.streams(newest, "late", "late", protocol="streams")
+    try:
+        # Of a topic that it does not read, since without its own it has no reading at all.
+        waiting = await _first(newest, "late", "words", lambda r: r.state is GroupState.NOT_READY)
+        await asyncio.to_thread(newest.create_topic, "late", 3)  # at once: Streams gives up after some ten seconds
+        assert (waiting.kind, waiting.members, waiting.idle_members) == (GroupKind.STREAMS, 1, 0)
+        assert waiting.state.rebalancing
+        reading = await _first(newest, "late", "late", lambda r: r.state is GroupState.STABLE)
+        assert (reading.members, reading.partition_ceiling) == (1, 6)
+    finally:
+        member.stop(grace_seconds=0)
+
+
+async def _first(kafka: Kafka, group: str, topic: str, right: Callable[[GroupReading], bool]) -> GroupReading:
+    """The first reading that is right, each by a source that knows nothing yet and so asks for every kind."""
+    end = time.monotonic() + 60
+    while True:
+        source = KafkaLagSource(time.time)
+        reading = await subscribe(source, kafka, group, topic).next()
+        await source.aclose()
+        if isinstance(reading, GroupReading) and right(reading):
+            return reading
+        assert time.monotonic() < end, reading
+        await asyncio.sleep(0.3)
 
 
 async def _in_flight(newest: Kafka, tmp_path: Path) -> None:

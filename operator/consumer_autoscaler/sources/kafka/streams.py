@@ -37,7 +37,8 @@ class Member(NamedTuple):
 def parse_streams(body: bytes, _version: int) -> GroupFacts:
     """Reads the body of a StreamsGroupDescribe group; raises one of DECODE_ERRORS.
 
-    The topology is not told before all source topics are there.
+    A group without a topology has not been told one by its members yet; while it is NotReady, repartition topics have
+    no partitions.
     """
     cursor = Cursor(body)
     state = group_state(cursor.string())
