@@ -12,6 +12,7 @@ from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import create_conn
 
 from bed import kafka_admin
+from bed.jvm import KAFKA_NEWEST_VERSION, KAFKA_OLD_VERSION
 from bed.kafka_admin import AclFor, AclOn
 from bed.kafka_security import SESSION_SECONDS, SecureKafka
 from consumer_autoscaler.decision.reasons import SourceReason
@@ -167,6 +168,25 @@ async def test_every_wrong_way_in_is_named_with_its_remedy(
     assert reading.reason is SourceReason.AUTHENTICATION_FAILED, reading
     assert says in reading.message
     assert "secret" not in reading.message.replace("check the client's id, secret", "")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", [KAFKA_OLD_VERSION, KAFKA_NEWEST_VERSION])
+async def test_older_and_newer_brokers_let_in_and_refuse_alike(source: KafkaLagSource, version: str) -> None:
+    """The same ways and the same words, from the oldest line to the newest."""
+    users, clients = {"alice": "alice-secret"}, {"app": "app-secret", "forged": "forged-secret"}
+    with SecureKafka(passwords=users, clients=clients, version=version, heap_mib=256) as kafka:
+        await kafka_admin.create_topics(kafka.bootstrap, [kafka_admin.Topic(TOPIC, 1)])
+        for on in (AclOn.TOPIC, AclOn.GROUP):
+            await kafka_admin.allow(kafka.bootstrap, "User:*", AclFor.DESCRIBE, on, TOPIC)
+        for name, way in RIGHT.items():
+            reading = await follow(source, kafka, way(kafka), GROUP, TOPIC).next()
+            assert isinstance(reading, GroupReading), f"{name}: {reading}"
+        for name, (way, says) in WRONG.items():
+            refused = await follow(source, kafka, way(kafka)).next()
+            assert isinstance(refused, Unavailable), name
+            assert refused.reason is SourceReason.AUTHENTICATION_FAILED, f"{name}: {refused}"
+            assert says in refused.message
 
 
 async def test_a_token_endpoint_that_does_not_answer_is_no_refusal(source: KafkaLagSource, kafka: SecureKafka) -> None:

@@ -7,10 +7,11 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.integration.support import Bed, Site, Together, operator_on, own_lease
+from tests.integration.support import Bed, Site, Together, eventually, operator_on, own_lease
 
 from bed.kafka_security import SecureKafka
 from bed.kubeapi import MERGE_PATCH
@@ -161,6 +162,10 @@ async def access_as(bed: Bed, namespace: str, account: str) -> AsyncIterator[tup
         await source.aclose()
 
 
+def reason(reading: GroupReading | Unavailable) -> object:
+    return reading.reason if isinstance(reading, Unavailable) else None
+
+
 def login(namespace: str, secret: str, to: KafkaAccess) -> Subscription:
     """A resource of the namespace that logs in as this Secret says."""
     address = Shared.broker.address("LOGIN")
@@ -191,10 +196,27 @@ async def test_clients_are_shared_by_what_is_in_secrets_not_by_their_names(bed: 
     await put_secret(bed, site.name, "other-user", username="full", password="full-secret")
     async with access_as(bed, NAMESPACE, SERVICE_ACCOUNT) as (access, source):
         for name, clients in (("one", 1), ("other-name", 1), ("other-user", 2)):
-            reading = await login(site.name, name, access).next()
-            refused = isinstance(reading, Unavailable) and reading.reason is SourceReason.AUTHENTICATION_FAILED
-            assert not refused, reading
+            assert reason(await login(site.name, name, access).next()) is not SourceReason.AUTHENTICATION_FAILED
             assert source.stats.clusters == clients
+
+
+@together
+async def test_the_client_of_an_old_password_ends_with_its_last_user(bed: Bed) -> None:
+    """One resource goes over to the new content, and no connection stays behind."""
+    site = await Site.open(bed, "left", broker=Shared.broker, resource=False)
+    await put_secret(bed, site.name, "cluster-ca", ca_crt=Shared.broker.pem("ca.crt"))
+    await put_secret(bed, site.name, "login", username="alice", password="alice-secret")
+    async with access_as(bed, NAMESPACE, SERVICE_ACCOUNT) as (access, source):
+        subscription = login(site.name, "login", replace(access, again_seconds=0))
+        assert reason(await subscription.next()) is None
+        await put_secret(bed, site.name, "login", username="full", password="full-secret")
+        while (
+            reason(await subscription.next()) is not SourceReason.AUTHORIZATION_FAILED
+        ):  # another user, without rights
+            assert source.stats.clusters == 1
+        assert source.stats.clusters == 1
+        subscription.close()
+        await eventually(lambda: (source.stats.clusters, source.stats.connections) == (0, 0))
 
 
 @together

@@ -16,7 +16,6 @@ from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unava
 from consumer_autoscaler.resource.access import SaslAccess, SecretKey, TlsAccess
 from consumer_autoscaler.resource.access_schema import SaslMechanism
 from consumer_autoscaler.resource.spec import KafkaSpec
-from consumer_autoscaler.runtime import kafka_access
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess, Unresolved
 from consumer_autoscaler.sources.kafka.security import AwsLogin, Mechanism, OAuthLogin, PasswordLogin, Security, Tls
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
@@ -72,8 +71,10 @@ class FakeLag:
         """Nothing to end."""
 
 
-def access(kube: FakeKube, lag: FakeLag | None = None, *, bare: bool = False) -> KafkaAccess:
-    return KafkaAccess(cast(LagSource, lag or FakeLag()), Secrets(cast(Kube, kube)), bare)
+def access(
+    kube: FakeKube, lag: FakeLag | None = None, *, bare: bool = False, again: float = 300, refused: float = 10
+) -> KafkaAccess:
+    return KafkaAccess(cast(LagSource, lag or FakeLag()), Secrets(cast(Kube, kube)), bare, again, refused)
 
 
 def login(mechanism: SaslMechanism = SaslMechanism.SCRAM_SHA_512, **more: Any) -> SaslAccess:
@@ -186,11 +187,10 @@ async def eventually(kube: FakeKube, step: Callable[[], Awaitable[object]], hold
             await asyncio.sleep(0.001)
 
 
-async def test_a_new_password_is_taken_up_and_the_old_client_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_password_is_taken_up_and_the_old_client_left() -> None:
     """With what was asked of the old subscription."""
-    monkeypatch.setattr(kafka_access, "AGAIN_SECONDS", 0.01)
     kube, lag = FakeKube(me={"password": b"old"}), FakeLag()
-    reading = subscription(access(kube, lag), spec(sasl=login()))
+    reading = subscription(access(kube, lag, again=0.01), spec(sasl=login()))
     reading.look_up_older_than(7)
     await reading.next()
     kube.secrets["me"] = {"password": b"new"}
@@ -201,22 +201,19 @@ async def test_a_new_password_is_taken_up_and_the_old_client_left(monkeypatch: p
     assert lag.open == 0
 
 
-async def test_a_secret_is_read_again_soon_when_the_login_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_secret_is_read_again_soon_when_the_login_is_refused() -> None:
     """Long before the five minutes; unchanged content keeps its place."""
-    monkeypatch.setattr(kafka_access, "AFTER_A_REFUSAL_SECONDS", 0.005)
     kube, lag = FakeKube(me={"password": b"p"}), FakeLag()
     lag.answer = REFUSED
-    reading = subscription(access(kube, lag), spec(sasl=login()))
+    reading = subscription(access(kube, lag, refused=0.005), spec(sasl=login()))
     await eventually(kube, reading.next, lambda: len(kube.reads) > 3)
     assert len(lag.ways) == 1
 
 
-async def test_a_missing_secret_is_told_until_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_secret_is_told_until_it_is_there() -> None:
     """And one that is taken away ends the reading: whoever deletes it means that."""
-    monkeypatch.setattr(kafka_access, "AFTER_A_REFUSAL_SECONDS", 0.005)
-    monkeypatch.setattr(kafka_access, "AGAIN_SECONDS", 0.005)
     kube, lag = FakeKube(), FakeLag()
-    reading = subscription(access(kube, lag), spec(sasl=login()))
+    reading = subscription(access(kube, lag, again=0.005, refused=0.005), spec(sasl=login()))
     for _ in range(3):
         told = await reading.next()
         assert isinstance(told, Unavailable)
@@ -228,11 +225,10 @@ async def test_a_missing_secret_is_told_until_it_is_there(monkeypatch: pytest.Mo
     await eventually(kube, reading.next, lambda: lag.open == 0)
 
 
-async def test_an_api_server_in_trouble_ends_no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_api_server_in_trouble_ends_no_reading() -> None:
     """What was read last goes on, and readings wait for it rarely."""
-    monkeypatch.setattr(kafka_access, "AGAIN_SECONDS", 0.0)
     kube, lag = FakeKube(me={"password": b"p"}), FakeLag()
-    reading = subscription(access(kube, lag), spec(sasl=login()))
+    reading = subscription(access(kube, lag, again=0), spec(sasl=login()))
     await reading.next()
     kube.secrets["me"] = KubeUnreachable("Timeout", "no answer")
     for _ in range(10):

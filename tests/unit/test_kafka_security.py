@@ -194,6 +194,28 @@ async def test_an_endpoint_that_refuses_or_answers_nonsense_is_named_and_never_q
     assert "<secret>" not in str(caught.value)
 
 
+async def test_an_answer_in_pieces_is_put_together_and_an_endless_one_is_not() -> None:
+    """As proxies and hostile servers send them."""
+    text = json.dumps({"access_token": "t" * 50_000, "expires_in": 60})
+    async with endpoint(lambda n: web.Response(text=text)) as (login, _):
+        assert await tokens(login).token() == "t" * 50_000
+    async with endpoint(lambda n: web.Response(body=b" " * 200_000)) as (login, _):
+        with pytest.raises(AuthenticationFailed, match="more than 64 KiB"):
+            await tokens(login).token()
+
+
+async def test_those_who_wait_for_a_token_together_fail_together() -> None:
+    """One request for all: a hundred brokers must not wait for a dead endpoint one after the other."""
+    async with endpoint(lambda n: web.Response(status=503)) as (login, asked):
+        ours = tokens(login)
+        failed = await asyncio.gather(*(ours.token() for _ in range(20)), return_exceptions=True)
+        assert {type(each) for each in failed} == {ConnectionError}
+        assert len(asked) == 1
+        with pytest.raises(ConnectionError):
+            await ours.token()
+    assert len(asked) == 2
+
+
 async def test_an_endpoint_in_trouble_is_not_a_refusal() -> None:
     """It may pass: tried again as a broker that does not answer is."""
     async with endpoint(lambda n: web.Response(status=503)) as (login, _):
@@ -221,8 +243,3 @@ def test_a_refused_login_is_repeated_ever_more_rarely() -> None:
     """Up to once a minute: accounts get locked otherwise."""
     assert all(backoff_seconds(n, refused=True) <= 60 for n in range(1, 60))
     assert backoff_seconds(60, refused=True) >= 30
-
-
-def test_granted_answers_are_json() -> None:
-    """The fixture answers as RFC 6749 §5.1 wants."""
-    assert json.loads(granted("t", 1).text or "")["access_token"] == "t"

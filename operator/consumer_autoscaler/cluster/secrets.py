@@ -39,6 +39,7 @@ class Secrets:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._entries: dict[tuple[str, str], _Entry] = {}
+        self._dropped_at = -float("inf")
 
     async def read(self, namespace: str, name: str, *, max_age_seconds: float) -> ReadSecret:
         """Not older than that. Raises KubeError: NotFound, Forbidden, KubeUnreachable."""
@@ -59,8 +60,10 @@ class Secrets:
             return entry.read
 
     def _entry(self, namespace: str, name: str, now: float) -> _Entry:
-        for key in [key for key, entry in self._entries.items() if now - entry.asked_at > _KEEP_SECONDS]:
-            del self._entries[key]
+        if now - self._dropped_at > _KEEP_SECONDS / 10:
+            self._dropped_at = now
+            for key in [key for key, entry in self._entries.items() if now - entry.asked_at > _KEEP_SECONDS]:
+                del self._entries[key]
         entry = self._entries.setdefault((namespace, name), _Entry(now))
         entry.asked_at = now
         return entry

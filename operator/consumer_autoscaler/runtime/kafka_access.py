@@ -50,6 +50,8 @@ class KafkaAccess:
     lag: LagSource
     secrets: Secrets
     allow_passwords_without_tls: bool = False
+    again_seconds: float = AGAIN_SECONDS  # how old what was read may be
+    after_a_refusal_seconds: float = AFTER_A_REFUSAL_SECONDS  # the same while the login is refused
 
     def subscribe(self, namespace: str, kafka: KafkaSpec, request: GroupRequest) -> Subscription:
         if kafka.tls is None and kafka.sasl is None:
@@ -161,7 +163,7 @@ class _ThroughSecrets:
         self._problem: Unavailable | None = None
         self._older_than_seconds: float | None = None
         self._secrets_read_at = -float("inf")
-        self._max_age_seconds = AGAIN_SECONDS
+        self._max_age_seconds = access.again_seconds
         self._not_before = -float("inf")  # while the API server is in trouble, readings must not wait for it each time
 
     async def next(self) -> GroupReading | Unavailable:
@@ -173,7 +175,7 @@ class _ThroughSecrets:
             return self._problem
         reading = await self._inner.next()
         refused = isinstance(reading, Unavailable) and reading.reason is SourceReason.AUTHENTICATION_FAILED
-        self._max_age_seconds = AFTER_A_REFUSAL_SECONDS if refused else AGAIN_SECONDS
+        self._max_age_seconds = self._access.after_a_refusal_seconds if refused else self._access.again_seconds
         return reading
 
     def look_up_older_than(self, seconds: float | None) -> None:
@@ -190,7 +192,7 @@ class _ThroughSecrets:
         now = asyncio.get_running_loop().time()
         if self._inner is not None and (now < self._not_before or now - self._secrets_read_at < self._max_age_seconds):
             return
-        max_age = AFTER_A_REFUSAL_SECONDS if self._inner is None else self._max_age_seconds
+        max_age = self._access.after_a_refusal_seconds if self._inner is None else self._max_age_seconds
         try:
             security, read_at = await self._access.resolve(self._namespace, self._kafka, max_age_seconds=max_age)
         except Unresolved as problem:
@@ -201,7 +203,7 @@ class _ThroughSecrets:
             if self._inner is None:
                 words = f"the Secrets cannot be read now: {error.reason}"
                 self._problem = Unavailable(SourceReason.AUTHENTICATION_FAILED, words)
-            self._not_before = now + AFTER_A_REFUSAL_SECONDS
+            self._not_before = now + self._access.after_a_refusal_seconds
             return
         self._problem, self._secrets_read_at = None, read_at
         if self._inner is not None and security == self._security:

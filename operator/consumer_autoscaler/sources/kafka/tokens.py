@@ -41,15 +41,26 @@ class Tokens:
         self._timeout_seconds = timeout_seconds
         self._token = ""
         self._keep_until = -float("inf")
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
         self._one_at_a_time = asyncio.Lock()
         self._context: ssl.SSLContext | None = None
 
     async def token(self) -> str:
-        """Raises AuthenticationFailed and ConnectionError."""
+        """Raises AuthenticationFailed and ConnectionError. Those who wait at the same time share one request."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         async with self._one_at_a_time:
-            if asyncio.get_running_loop().time() >= self._keep_until:
+            if loop.time() < self._keep_until:
+                return self._token
+            if self._failure is not None and self._failed_at >= began_at:
+                raise self._failure
+            try:
                 self._token, life_seconds = await self._new()
-                self._keep_until = asyncio.get_running_loop().time() + KEEP_SHARE * life_seconds
+            except (AuthenticationFailed, ConnectionError) as error:
+                self._failure, self._failed_at = error, loop.time()
+                raise
+            self._failure, self._keep_until = None, loop.time() + KEEP_SHARE * life_seconds
             return self._token
 
     def forget(self) -> None:
@@ -80,7 +91,12 @@ class Tokens:
                     login.token_endpoint, data=form, headers=headers, ssl=self._context, allow_redirects=False
                 ) as answer,
             ):
-                return _read(where, answer.status, await answer.content.read(_MAX_ANSWER_BYTES))
+                body = bytearray()
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > _MAX_ANSWER_BYTES:
+                        raise AuthenticationFailed(f"{where} answers with more than 64 KiB; is it the right address?")
+                return _read(where, answer.status, bytes(body))
         except TimeoutError as error:
             raise ConnectionError(f"{where} did not answer within {self._timeout_seconds:g} s") from error
         except aiohttp.ClientConnectorCertificateError as error:
