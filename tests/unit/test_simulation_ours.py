@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from tests.unit.decision_model import Group, promise
 from tests.unit.simulation_support import ours
+from tests.unit.turns_model import TurnsGroup
 
 from consumer_autoscaler.decision.reasons import DecisionReason
-from consumer_autoscaler.simulation.trace import Noise, constant, steps
+from consumer_autoscaler.simulation.policy import Ours
+from consumer_autoscaler.simulation.run import Window, simulate
+from consumer_autoscaler.simulation.trace import QUIET, Noise, constant, steps
 from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World
 
 
@@ -58,3 +63,33 @@ def test_to_zero_and_back() -> None:
     assert scaler.decisions is not None
     reasons = {decision.reason for decision in scaler.decisions}
     assert {DecisionReason.SCALE_TO_ZERO, DecisionReason.SCALE_FROM_ZERO} <= reasons
+
+
+@pytest.mark.parametrize(("order", "model"), [(Order.FAIR, Group), (Order.TURNS, TurnsGroup)])
+def test_another_model_of_the_same_group_agrees(order: Order, model: type[Group]) -> None:
+    """The plain models of the decision's own tests, written apart: the same counts in the end and at the top, and
+    delays within a few seconds.
+    """
+
+    def rate(seconds: float) -> float:
+        """80/s, up to 800/s within 50 s, 90 s there, and back within 25 s."""
+        t = seconds - 600
+        return 80.0 if t < 0 else 80 + 720 * min(1.0, t / 50) if t < 140 else max(80.0, 800 - 720 * (t - 140) / 25)
+
+    policy = promise(expected_records_per_second=100.0)
+    plain = model(policy, rate, start_seconds=30.0, pause_seconds=10.0, commit_seconds=1.0).run(1500)
+    ages = sorted((age, records) for records, age in plain.ages)
+    share = np.cumsum([records for _, records in ages]) / sum(records for _, records in ages)
+    p95, p99 = (ages[int(np.searchsorted(share, quantile))][0] for quantile in (0.95, 0.99))
+
+    load = steps(*((rate(second + 0.5), 1.0) for second in range(1500)))
+    world = World(topics=(20,), commit_seconds=1.0, order=order, tick_seconds=0.5)
+    scaler = Ours(policy, first_look=5.0)
+    outcome = simulate(
+        load, world, scaler, window=Window(first=0.0, last=1500.0), promise_seconds=60.0, noise=QUIET, seed=1
+    )
+    assert outcome.lateness.p95 == pytest.approx(p95, abs=4)
+    assert outcome.lateness.p99 == pytest.approx(p99, abs=4)
+    assert outcome.lateness.longest == pytest.approx(ages[-1][0], abs=4)
+    assert max(count for _, count in outcome.replicas) == max(to for _, _, to in plain.writes)
+    assert outcome.replicas[-1][1] == plain.replicas
