@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakKeyDictionary
 
-_SLICE_SECONDS = 0.008
+_SLICE_SECONDS = 0.005
 
 
 class _Turn:
