@@ -7,7 +7,7 @@ from typing import Any
 
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
-from consumer_autoscaler.decision.values import Decision, Scale, Unavailable
+from consumer_autoscaler.decision.values import Decision, GroupKind, Scale, Unavailable
 
 
 def from_status(body: Mapping[str, Any]) -> str:
@@ -95,9 +95,10 @@ def _group_lines(bundle: Bundle, decision: Decision) -> Iterator[str]:
     if isinstance(group, Unavailable):
         yield f"Group      unknown: {group.reason}: {group.message}"
         return
+    at_work = "any number" if group.kind is GroupKind.SHARE else group.partition_ceiling
     yield (
-        f"Group      {group.state}, {group.members} members ({group.idle_members} idle), assignor {group.assignor},"
-        f" {group.partition_ceiling} can have work"
+        f"Group      {group.kind}, {group.state}, {group.members} members ({group.idle_members} idle),"
+        f" assignor {group.assignor}, {at_work} can have work"
     )
     yield f"Lag        {f.lag_messages} messages, oldest waits {_seconds(f.delay_seconds)}"
     yield (

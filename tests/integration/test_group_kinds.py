@@ -279,6 +279,7 @@ def test_describe_on_group_and_topic_is_all_that_it_needs(quiet: Quiet, group: s
 @pytest.mark.parametrize("group", CASES)
 def test_the_lag_command_shows_the_same_and_who_has_what(quiet: Quiet, group: str) -> None:
     """Each partition that is given to one member has its owner; those of a share group are everybody's."""
+    assert quiet.inspected.keys() == CASES.keys(), "the broker lists groups of every kind"
     one = quiet.inspected[group]
     assert isinstance(one.reading, GroupReading), one.reading
     assert (one.reading.kind, one.reading.partitions) == (CASES[group].kind, quiet.readings[group].partitions)

@@ -61,11 +61,12 @@ class Retention:
 
     def _near(self, p: PartitionReading, now: float) -> bool:
         moves = self._moves.get((p.topic, p.partition))
-        if moves is None or p.committed_offset is None or p.start_offset is None:
+        done = p.finished_offset
+        if moves is None or done is None or p.start_offset is None:
             return False
         if now - moves.since >= 2 * WINDOW_SECONDS:
             return False
-        return 0 <= p.committed_offset - p.start_offset < max(moves.before, p.start_offset - moves.base)
+        return 0 <= done - p.start_offset < max(moves.before, p.start_offset - moves.base)
 
 
 def lost_note(partitions: Iterable[PartitionReading]) -> str:
