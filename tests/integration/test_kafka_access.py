@@ -17,10 +17,14 @@ from bed.kafka_admin import AclFor, AclOn
 from bed.kafka_security import SESSION_SECONDS, SecureKafka
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
+from consumer_autoscaler.sources.kafka import wire
+from consumer_autoscaler.sources.kafka.access import Access
+from consumer_autoscaler.sources.kafka.codec import Cursor
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.security import AwsLogin, Login, Mechanism, OAuthLogin, PasswordLogin, Security
 from consumer_autoscaler.sources.kafka.security import Tls as TlsMaterial
 from consumer_autoscaler.sources.kafka.tls import tls_context
+from consumer_autoscaler.sources.kafka.wire import Answer
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 pytestmark = pytest.mark.integration
@@ -310,6 +314,70 @@ async def test_one_right_less_is_named(
         assert isinstance(reading, Unavailable), reading
         assert reading.reason is SourceReason.AUTHORIZATION_FAILED
         assert missing in reading.message
+
+
+def codes_of_topics(answer: Answer) -> list[int]:
+    cursor = Cursor(answer.data)
+    wire.read_brokers(cursor)
+    return [topic.error for topic in wire.read_topics(cursor)]
+
+
+def codes_of_offsets(answer: Answer) -> list[int]:
+    return [error for _, rows in wire.read_offsets(answer.data) for _, error, _ in rows]
+
+
+def codes_of_commits(answer: Answer) -> list[int]:
+    (group,) = wire.read_committed(answer.data)
+    return [group.error] if group.error else [group.partition_errors.get(topic, 0) for topic in group.committed]
+
+
+# What is asked, how the codes are read, and the codes for `full`, `no-topic` and `no-group`.
+REQUESTS: dict[str, tuple[wire.Request, Callable[[Answer], list[int]], list[list[int]]]] = {
+    "Metadata": (wire.metadata(["one"]), codes_of_topics, [[0], [29], [0]]),
+    "ListOffsets": (wire.list_offsets([wire.list_item("one", [0], -1)]), codes_of_offsets, [[0], [29], [0]]),
+    "FindCoordinator": (
+        wire.find_coordinator(["live"]),
+        lambda answer: [error for _, error, _ in wire.read_coordinators(answer.data)],
+        [[0], [0], [30]],
+    ),
+    "OffsetFetch": (
+        wire.offset_fetch([wire.fetch_item("empty", {"one": 1})]),
+        codes_of_commits,
+        [[0], [29], [30]],
+    ),
+    "OffsetFetch of all topics": (
+        wire.offset_fetch([wire.fetch_item("empty", None)]),
+        codes_of_commits,
+        [[0, 0], [], [30]],  # hidden, not refused
+    ),
+    "DescribeGroups": (
+        wire.describe_classic(["live"]),
+        lambda answer: [each.error for each in wire.read_classic(answer.data)],
+        [[0], [0], [30]],
+    ),
+    "ConsumerGroupDescribe": (
+        wire.describe_consumer(["live"]),
+        lambda answer: [each.error for each in wire.read_consumer(answer)],
+        [[69], [69], [30]],  # 69: of another kind; the right is asked for first
+    ),
+}
+
+
+@pytest.mark.usefixtures("rights")
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_which_right_each_request_needs(kafka: SecureKafka, name: str) -> None:
+    """The table in docs/kafka-access.md, request by request."""
+    request, read, expected = REQUESTS[name]
+    host, port = kafka.address("BARE").split(":")
+    found = []
+    for user in ("full", "no-topic", "no-group"):
+        access = Access(Security(login=password("PLAIN", user)), clock=time.time, timeout_seconds=10)
+        connection = await access.open(host, int(port), client_id="rights")
+        try:
+            found.append(read(await connection.send(request)))
+        finally:
+            connection.close()
+    assert found == expected
 
 
 @pytest.mark.usefixtures("rights")
