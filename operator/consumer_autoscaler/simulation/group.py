@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer_autoscaler.decision.reasons import GroupState
-from consumer_autoscaler.decision.values import GroupKind, GroupReading, PartitionReading, ProcessingTime, Scale
+from consumer_autoscaler.decision.values import GroupReading, ProcessingTime, Scale
 from consumer_autoscaler.simulation.ledger import Ledger
+from consumer_autoscaler.simulation.reading import reading_of
 from consumer_autoscaler.simulation.trace import Arrivals, Floats
 from consumer_autoscaler.simulation.turns import Turns
 from consumer_autoscaler.simulation.world import (
-    Assignor,
     Crash,
     Fault,
     Order,
@@ -33,12 +32,6 @@ from consumer_autoscaler.simulation.world import (
 )
 
 Ints = NDArray[np.intp]
-
-_BUSY: dict[Rebalance, GroupState] = {
-    Rebalance.EAGER: GroupState.PREPARING_REBALANCE,
-    Rebalance.COOPERATIVE: GroupState.PREPARING_REBALANCE,
-    Rebalance.CONSUMER: GroupState.RECONCILING,
-}
 
 
 @dataclass(slots=True)
@@ -105,8 +98,9 @@ class Group:
         self._start_pods(replicas - len(self.pods))
         left = False
         while len(self.pods) > replicas:
-            victim = next((pod for pod in reversed(self.pods) if not pod.joined), self.pods[-1])
-            left = left or victim.joined
+            useless = (pod for pod in reversed(self.pods) if not pod.joined or pod.crashed)
+            victim = next(useless, self.pods[-1])
+            left = left or (victim.joined and not victim.crashed)  # who is dead does not say goodbye
             self.pods.remove(victim)
         if left:
             self._rebalance()
@@ -116,35 +110,19 @@ class Group:
 
     def observe(self, older_than_seconds: float | None = None) -> GroupReading:
         """What a poll of the broker shows now, with an exact look-up by timestamp if asked for."""
-        ends: list[int] = self.ended.astype(np.int64).tolist()
-        commits: list[int] = self.committed.astype(np.int64).tolist()
-        members = sum(1 for pod in self.pods if pod.joined) * self.world.consumers_per_pod
-        if self.now < self._rebalancing_until:
-            state = _BUSY[self.world.rebalance]
-        else:
-            state = GroupState.STABLE if members else GroupState.EMPTY
         older = None
         if older_than_seconds is not None:
             limit = self.arrivals.before(self.now - older_than_seconds / self.world.tick_seconds)
             older = int(np.count_nonzero(np.floor(limit) > np.floor(self.committed)))
-        ranged = self.world.assignor is Assignor.RANGE
-        names = [f"topic-{number}" for number in range(len(self._topics))]
-        readings: list[PartitionReading] = []
-        at = 0
-        for name, count in zip(names, self._topics, strict=True):
-            for partition in range(count):
-                end, commit = ends[at], commits[at]
-                readings.append(PartitionReading(name, partition, commit, None, end, end - commit))
-                at += 1
-        return GroupReading(
+        return reading_of(
+            self.world,
             at=self.seconds,
-            state=state,
-            kind=GroupKind.CONSUMER if self.world.rebalance is Rebalance.CONSUMER else GroupKind.CLASSIC,
-            members=members,
-            idle_members=self._idle if state is GroupState.STABLE else 0,
-            assignor=self.world.assignor.value,
-            partitions=tuple(readings),
-            partition_ceiling=max(self._topics) if ranged else sum(self._topics),
+            topics=self._topics,
+            ends=self.ended,
+            commits=self.committed,
+            members=sum(1 for pod in self.pods if pod.joined) * self.world.consumers_per_pod,
+            idle=self._idle,
+            rebalancing=self.now < self._rebalancing_until,
             older_than_seconds=older_than_seconds,
             partitions_older=older,
         )
@@ -199,8 +177,6 @@ class Group:
                     self._turns.caught_up(ends[-1])
                 for j in range(count):
                     self._commit(self.now + j + 1, ends[j])
-            elif self._turns is not None:
-                self._flow_in_turns(a, ends)
             else:
                 self._flow_backlogged(a, ends)
             self.ended = ends[-1]
@@ -212,33 +188,31 @@ class Group:
 
     def _flow_backlogged(self, a: Floats, ends: Floats) -> None:
         slots, size, backlog = self._slots, len(self._caps), self.backlog
-        caps, tiny = self._caps, 1e-12
-        cv = self.world.processing_cv
         for j in range(len(a)):
             backlog += a[j]
-            load = np.bincount(slots, backlog, size)
-            can = caps
-            if cv > 0:
-                spread = cv / np.sqrt(np.maximum(caps, 1.0))
-                can = np.maximum(0.0, caps * (1 + spread * self._rng.standard_normal(size)))
-            done = np.minimum(load, can)
-            if self._limit is not None and (total := float(done.sum())) > self._limit:
-                done *= self._limit / total
+            load: Floats = np.bincount(slots, backlog, size).astype(np.float64, copy=False)
+            can = self._can(load)
+            if self._turns is not None:
+                self._turns.serve(backlog, ends[j], load, can)
+                done = np.minimum(load, can)
+            else:
+                done = np.minimum(load, can)
+                backlog *= (1 - done / np.maximum(load, 1e-12))[slots]
             self.busy_ticks += done / self._full_caps
-            backlog *= (1 - done / np.maximum(load, tiny))[slots]
             self._commit(self.now + j + 1, ends[j])
 
-    def _flow_in_turns(self, a: Floats, ends: Floats) -> None:
-        assert self._turns is not None
-        for j in range(len(a)):
-            self.backlog += a[j]
-            self._turns.serve(self.backlog, ends[j], self._shared_caps(), self.busy_ticks)
-            self._commit(self.now + j + 1, ends[j])
-
-    def _shared_caps(self) -> Floats:
-        if self._limit is None or (total := float(self._caps.sum())) <= self._limit:
-            return self._caps
-        return self._caps * (self._limit / total)
+    def _can(self, load: Floats) -> Floats:
+        """What each consumer can do in this tick: its pace, with chance, and its share of what all may do together."""
+        can, cv = self._caps, self.world.processing_cv
+        if cv > 0:
+            spread = cv / np.sqrt(np.maximum(can, 1.0))
+            can = np.maximum(0.0, can * (1 + spread * self._rng.standard_normal(len(can))))
+        if self._limit is not None:
+            done = np.minimum(load, can)
+            total = float(done.sum())
+            if total > self._limit:
+                can = done * (self._limit / total)
+        return can
 
     def _commit(self, tick: int, ends: Floats) -> None:
         """At the end of `tick`: those consumers commit whose interval is over; a ledger row each interval."""
@@ -327,7 +301,7 @@ class Group:
         self._slots: Ints = slots
         per_tick = self._pace() * self.world.tick_seconds / self.world.consumers_per_pod
         self._caps = np.full(nobody + 1, per_tick)
-        self._full_caps = np.full(nobody + 1, per_tick)
+        self._full_caps = np.full(nobody + 1, max(per_tick, 1e-12))
         self._caps[nobody] = 0.0
         limit = min((slow.limit_per_second for slow in self._slow), default=np.inf)
         self._limit = float(limit) * self.world.tick_seconds if np.isfinite(limit) else None

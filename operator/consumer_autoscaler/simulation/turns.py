@@ -32,31 +32,27 @@ class Turns:
         """Everybody has done all there is."""
         self._fetched[:] = ends
 
-    def serve(self, backlog: Floats, ends: Floats, caps: Floats, busy: Floats) -> None:
-        """One tick: `backlog` falls by what each consumer does; `ends` is what can be fetched."""
-        load = np.bincount(self._slots, backlog, len(caps))
-        easy = load <= caps
+    def serve(self, backlog: Floats, ends: Floats, load: Floats, can: Floats) -> None:
+        """One tick: `backlog` falls by what each consumer can do of its `load`; `ends` is what can be fetched."""
+        easy = load <= can
         if easy.all():
-            busy += load / np.maximum(caps, 1e-12)
             backlog[:] = 0.0
             self._fetched[:] = ends
             return
         for consumer, circle in enumerate(self._circles):
             if not circle:
                 continue
-            can = float(caps[consumer])
             if easy[consumer]:
-                busy[consumer] += load[consumer] / can if can else 0.0
                 backlog[circle] = 0.0
                 self._fetched[circle] = ends[circle]
                 continue
-            busy[consumer] += 1.0
-            while can > 1e-9:
+            left = float(can[consumer])
+            while left > 1e-9:
                 partition = circle[0]
                 waiting = float(backlog[partition]) - (float(ends[partition]) - float(self._fetched[partition]))
-                done = min(can, max(0.0, waiting))
+                done = min(left, max(0.0, waiting))
                 backlog[partition] -= done
-                can -= done
-                if can > 1e-9:  # what was fetched is done: fetch, and go on with the next
+                left -= done
+                if left > 1e-9:  # what was fetched is done: fetch, and go on with the next
                     self._fetched[partition] = ends[partition]
                     circle.append(circle.pop(0))
