@@ -16,9 +16,18 @@ from tests.unit.decision_model import reading as a_reading
 from tests.unit.kafka_fake import ASSIGNMENT, DESCRIBE_REQUEST, FETCH_REQUEST, STRING, TAGS, Uuid, rows
 from tests.unit.test_kafka_groups import classic, classic_member
 
+from consumer_autoscaler.decision.advance import advance
+from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import DecisionReason, GroupState
 from consumer_autoscaler.decision.tracks import position_of
-from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, PartitionReading, Scale
+from consumer_autoscaler.decision.values import (
+    GroupKind,
+    GroupReading,
+    Observation,
+    OffsetReset,
+    PartitionReading,
+    Scale,
+)
 from consumer_autoscaler.sources.kafka import wire
 from consumer_autoscaler.sources.kafka.coordinators import GroupMemory
 from consumer_autoscaler.sources.kafka.groups import GroupFacts, Subtopology
@@ -259,6 +268,16 @@ def test_how_far_a_share_group_is() -> None:
     assert (rested.finished_offset, position_of(rested)) == (20, 20)
     (overtaken,) = readings(10, 4, 15, 20)
     assert (overtaken.committed_offset, overtaken.lost_messages) == (15, 0), "retention took finished records"
+
+
+def test_what_a_share_group_finishes_is_consumed_while_its_start_offset_rests() -> None:
+    """Otherwise its capacity would be learned from the lumps in which the start offset moves."""
+    history, policy = History(), promise()
+    for at, lag in ((0.0, 20), (10.0, 5)):
+        group = a_reading([], at=at, kind=GroupKind.SHARE, partitions=tuple(readings(0, lag, 0, 20)))
+        observation = Observation(at=at, group=group, scale=Scale(replicas=1, ready=1))
+        history = advance(policy, history, observation, at)
+    assert history.samples[-1].consumed - history.samples[0].consumed == 15
 
 
 def test_how_far_another_group_is() -> None:
