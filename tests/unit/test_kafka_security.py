@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from aiohttp import web
 
+from bed import pki
 from consumer_autoscaler.sources.kafka import msk_iam
 from consumer_autoscaler.sources.kafka.connection import backoff_seconds
 from consumer_autoscaler.sources.kafka.reader import ClusterKey
@@ -237,6 +239,34 @@ def test_material_that_is_not_pem_is_a_refusal_in_words(tls: Tls) -> None:
     with pytest.raises(AuthenticationFailed, match="PEM") as caught:
         tls_context(tls)
     assert "nonsense" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Certificates and keys by the names of their files."""
+    folder = tmp_path_factory.mktemp("pki")
+    pki.make_ca(folder)
+    for name in ("client", "stranger"):
+        pki.make_pair(folder, name)
+    return lambda file: (folder / file).read_text()
+
+
+def test_a_context_checks_certificates_and_names(pem: Callable[[str], str]) -> None:
+    """Trusting the given CAs only, whatever a bundle has around them."""
+    bundle = f"# Zertifikat für «Käufer»\n{pem('ca.crt')}\n# und noch eins\n{pem('client.crt')}"
+    own = {"certificate_pem": pem("client.crt"), "key_pem": pem("client.key")}
+    context = tls_context(Tls(ca_pem=bundle, **own))
+    assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert len(context.get_ca_certs()) == 1
+    assert context.cert_store_stats()["x509"] == 2
+
+
+def test_a_certificate_with_another_key_is_a_refusal_in_words(pem: Callable[[str], str]) -> None:
+    """And so is no key at all."""
+    for key in (pem("stranger.key"), ""):
+        with pytest.raises(AuthenticationFailed, match="do not belong together"):
+            tls_context(Tls(certificate_pem=pem("client.crt"), key_pem=key))
 
 
 def test_a_refused_login_is_repeated_ever_more_rarely() -> None:

@@ -39,7 +39,9 @@ def tls_problem(error: BaseException) -> str | None:
             return certificate_problem(each, "tls.caSecretRef")
         if isinstance(each, ssl.SSLError):
             reason = each.reason or ""
-            if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason:
+            if "HANDSHAKE_FAILURE" in reason:
+                return "it breaks off the TLS handshake: it may want a client's certificate, or other ciphers"
+            if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason:
                 return "it wants a client's certificate: set `tls.certificateSecretRef`"
             if "UNKNOWN_CA" in reason or "CERTIFICATE" in reason:
                 return "it does not accept the client's certificate: see `tls.certificateSecretRef`"

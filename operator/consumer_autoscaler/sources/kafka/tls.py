@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tempfile
 
 from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.security import Tls
 
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.ASCII)
+
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """Reads the system's CAs from disk: not for the event loop. Raises AuthenticationFailed on bad material."""
+    # Without what stands around the certificates: bundles have comments in any alphabet, and ssl takes ASCII only.
+    trusted = "\n".join(_CERTIFICATE.findall(tls.ca_pem))
     try:
-        context = ssl.create_default_context(cadata=tls.ca_pem or None)
+        if tls.ca_pem and not trusted:
+            raise ValueError("no certificate")
+        context = ssl.create_default_context(cadata=trusted or None)
     except (ssl.SSLError, ValueError):
         raise AuthenticationFailed("the CA is not a certificate in PEM") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
