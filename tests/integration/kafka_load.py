@@ -82,9 +82,11 @@ class Load:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._connections.values():
             connection.close()
+        if error is None:
+            assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
 
     def coordinator(self, group: str) -> int:
         offsets = self.leaders[OFFSETS]
