@@ -93,8 +93,8 @@ def spec(tls: TlsAccess | None = None, sasl: SaslAccess | None = None) -> KafkaS
     )
 
 
-def subscription(to: KafkaAccess, wanted: KafkaSpec) -> Subscription:
-    request = GroupRequest(bootstrap_servers=("k:1",), consumer_group="g", interval_seconds=0.001)
+def subscription(to: KafkaAccess, wanted: KafkaSpec, *, interval: float = 0.001) -> Subscription:
+    request = GroupRequest(bootstrap_servers=("k:1",), consumer_group="g", interval_seconds=interval)
     return to.subscribe("shop", wanted, request)
 
 
@@ -223,6 +223,16 @@ async def test_a_missing_secret_is_told_until_it_is_there() -> None:
     await eventually(kube, reading.next, lambda: lag.open == 1)
     del kube.secrets["me"]
     await eventually(kube, reading.next, lambda: lag.open == 0)
+
+
+async def test_a_repaired_secret_is_found_long_before_a_long_interval_ends() -> None:
+    """Whoever creates the missing Secret need not wait for the next poll."""
+    kube, lag = FakeKube(), FakeLag()
+    reading = subscription(access(kube, lag, refused=0.005), spec(sasl=login()), interval=300)
+    assert (await reading.next()) is not VALID
+    asyncio.get_running_loop().call_later(0.02, kube.secrets.update, {"me": {"password": b"p"}})
+    async with asyncio.timeout(5):
+        assert await reading.next() is VALID
 
 
 async def test_an_api_server_in_trouble_ends_no_reading() -> None:

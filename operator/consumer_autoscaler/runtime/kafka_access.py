@@ -167,9 +167,10 @@ class _ThroughSecrets:
         self._not_before = -float("inf")  # while the API server is in trouble, readings must not wait for it each time
 
     async def next(self) -> GroupReading | Unavailable:
-        if self._problem is not None:  # it has been told: once per interval, as readings are
-            await asyncio.sleep(self._request.interval_seconds)
-        await self._renew()
+        if self._problem is None:
+            await self._renew()
+        else:
+            await self._repaired()
         if self._inner is None:
             assert self._problem is not None
             return self._problem
@@ -187,6 +188,14 @@ class _ThroughSecrets:
         if self._inner is not None:
             self._inner.close()
             self._inner = None
+
+    async def _repaired(self) -> None:
+        """Until the problem is solved, but for one interval at most: it is told as often as readings are."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._request.interval_seconds
+        while self._problem is not None and (left_seconds := end - loop.time()) > 0:
+            await asyncio.sleep(min(left_seconds, self._access.after_a_refusal_seconds))
+            await self._renew()
 
     async def _renew(self) -> None:
         now = asyncio.get_running_loop().time()
