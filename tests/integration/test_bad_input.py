@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from tests.integration.support import Bed, Json, Site, Together, eventually, members
+from tests.integration.site import Site, members
+from tests.integration.support import Bed, Json, Together, eventually
 
 from bed.controlplane import ControlPlane
 from bed.processes import free_port

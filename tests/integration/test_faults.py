@@ -18,17 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.fakes.proxy import Proxy
-from tests.integration.support import (
-    Aside,
-    Bed,
-    Site,
-    Together,
-    bed_on,
-    eventually,
-    members,
-    operator_on,
-    own_lease,
-)
+from tests.integration.site import Site, members, own_lease
+from tests.integration.support import Aside, Bed, Together, bed_on, eventually, operator_on
 
 from bed.controlplane import ControlPlane
 from bed.kafka import Kafka

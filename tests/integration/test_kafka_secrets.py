@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.integration.support import Bed, Site, Together, eventually, operator_on, own_lease
+from tests.integration.site import Site, own_lease
+from tests.integration.support import Bed, Together, eventually, operator_on
 
 from bed.kafka_security import SecureKafka
 from bed.kubeapi import MERGE_PATCH

@@ -7,7 +7,8 @@ purpose, the test's sentence says by which rule. Pods are fake; the members of t
 from __future__ import annotations
 
 import pytest
-from tests.integration.support import Bed, Site, Together, eventually, members
+from tests.integration.site import Site, members
+from tests.integration.support import Bed, Together, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from tests.integration.support import Bed, Site, Together, eventually, members
+from tests.integration.site import Site, members
+from tests.integration.support import Bed, Together, eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240), pytest.mark.usefixtures("operator")]
 

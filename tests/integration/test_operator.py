@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.integration.support import Bed, Site, Together, command_line, eventually, members
+from tests.integration.site import Site, members
+from tests.integration.support import Bed, Together, command_line, eventually
 
 from bed import pki
 from bed.controlplane import ControlPlane

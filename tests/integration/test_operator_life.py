@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.support import Bed, Site, Together, command_line, eventually, operator_on, own_lease
+from tests.integration.site import Site, own_lease
+from tests.integration.support import Bed, Together, command_line, eventually, operator_on
 
 from bed.controlplane import ControlPlane
 from bed.operator import NAMESPACE, SERVICE_ACCOUNT, Operator
