@@ -47,6 +47,11 @@ class Marks:
         place = bisect_right(self._times, when)
         return self._values[place - 1] if place else -1
 
+    def passed(self, value: int) -> float:
+        """When the number grew beyond the value; infinite when it has not."""
+        place = bisect_right(self._values, value)
+        return self._times[place] if place < len(self._times) else float("inf")
+
 
 class Load:
     """`async with Load(bootstrap, {group: topic}, {topic: partitions}) as load:` keeps both coming.
@@ -119,7 +124,9 @@ class Load:
             committed, end = p.committed_offset, p.end_offset
             least, most = self._committed[group, p.partition].at(after), self._sent[group, p.partition].at(arrived)
             if committed is None or not least <= committed <= most:
-                return f"{group} {topic}-{p.partition}: committed {committed}, true is {least} to {most}"
+                ago = arrived - self._committed[group, p.partition].passed(committed or 0)
+                true = f"{least} to {most}, and {committed} until {ago:.1f} s before"
+                return f"{group} (broker {self.coordinator(group)}) {topic}-{p.partition}: {committed}, true is {true}"
             if end < (written := self._acknowledged[topic, p.partition].at(reading.at)):
                 return f"{group} {topic}-{p.partition}: end {end}, written {written}"
             if p.lag_messages != end - committed:
