@@ -11,7 +11,7 @@ from tests.unit.kafka_fake import FakeBroker
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka import verdict
+from consumer_autoscaler.sources.kafka import topology, verdict
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.wire import FIND_COORDINATOR, LIST_OFFSETS, METADATA, OFFSET_FETCH
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource
@@ -352,3 +352,24 @@ async def test_closing_the_source_wakes_those_who_wait(broker: FakeBroker) -> No
     assert await waiting == Unavailable(SourceReason.NOT_READ_YET, "the reading of this group has ended")
     with pytest.raises(RuntimeError):
         source.subscribe(request(broker))
+
+
+async def test_a_reading_that_looks_at_the_metadata_again_takes_no_more_requests(
+    broker: FakeBroker, source: KafkaLagSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves out the descriptions of one coordinator's groups, which are one reading old, and reads all else."""
+    subscription = source.subscribe(request(broker, "orders", interval=0.5))
+    for _ in range(2):
+        await subscription.next()
+    monkeypatch.setattr(topology, "METADATA_MAX_AGE_SECONDS", 1.2)
+    taken = []
+    for _ in range(6):
+        before = len(broker.asked())
+        reading = await subscription.next()
+        assert isinstance(reading, GroupReading)
+        assert (reading.lag_messages, reading.state) == (36, GroupState.EMPTY)
+        taken.append(sorted(broker.asked()[before:]))
+    assert {tuple(each) for each in taken} == {
+        (LIST_OFFSETS, OFFSET_FETCH, DESCRIBE),
+        (LIST_OFFSETS, METADATA, OFFSET_FETCH),
+    }

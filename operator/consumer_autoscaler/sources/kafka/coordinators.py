@@ -9,6 +9,7 @@ commits, when its kind has just stopped knowing it, and every 15 seconds.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from consumer_autoscaler.sources.kafka.topology import Topology
 from consumer_autoscaler.sources.kafka.wire_share import read_share_offsets, share_offsets
 
 _EVERY_KIND_AGAIN_SECONDS = 15.0
+_DESCRIPTIONS_STAND_SECONDS = 35.0
 _NOT_OF_THIS_KIND = (codes.GROUP_ID_NOT_FOUND, codes.UNSUPPORTED_VERSION)
 
 
@@ -49,6 +51,7 @@ class GroupMemory:
     ignored: tuple[str, ...] = ()  # topics with commits of the group that nobody in it subscribes to
     committed_once: bool = False
     gone_at: float | None = None  # since when a group that had commits is not there
+    described_at: float = -float("inf")
     every_kind_at: float = -float("inf")  # when a group of no known kind was last asked for as every kind
     fetch_key: tuple[int, tuple[str, ...] | None] = (-1, None)
     fetch_item: bytes = b""
@@ -100,17 +103,35 @@ class Coordinators:
         self.fetched: dict[str, Fetched] = {}
         self.problems: dict[str, Problem] = {}
         self.asked_as_every_kind: set[str] = set()
+        self.spares_one = False
+        """Whether one coordinator need not be asked for descriptions: those of half a minute ago stand."""
 
     async def ask(self, wanted: Wanted) -> None:
         """`wanted`: each group's topics, None for all it committed. Raises BrokerFailed when none answers."""
         for group, error in (await self._topology.ensure_coordinators(wanted)).items():
             self._group_error(group, error)
+        nodes = dict(self._topology.by_coordinator(wanted))
+        spared = self._spared(nodes)
         await asyncio.gather(
             *(
-                self._ask(node, {group: wanted[group] for group in groups})
-                for node, groups in self._topology.by_coordinator(wanted)
+                self._ask(node, {group: wanted[group] for group in groups}, described=node == spared)
+                for node, groups in nodes.items()
             )
         )
+
+    def _spared(self, nodes: Mapping[int, Iterable[str]]) -> int | None:
+        if not self.spares_one:
+            return None
+        enough = asyncio.get_running_loop().time() - _DESCRIPTIONS_STAND_SECONDS
+        known = [
+            node
+            for node, groups in nodes.items()
+            if all(
+                memory.kind is not GroupKind.UNKNOWN and memory.described_at > enough
+                for memory in map(self._memories.__getitem__, groups)
+            )
+        ]
+        return random.choice(known) if known else None
 
     def problem(self, group: str) -> Problem | None:
         """Why there are no commits or no description of the group."""
@@ -119,13 +140,13 @@ class Coordinators:
         message = f"no answer about the commits of group {group}"
         return Problem(SourceReason.PARTIAL_READING, message, True)
 
-    async def _ask(self, node: int, wanted: Wanted) -> None:
+    async def _ask(self, node: int, wanted: Wanted, *, described: bool) -> None:
         await Slices().breathe()
         shares = self._shares(wanted)
         await asyncio.gather(
             self._fetch(node, {group: topics for group, topics in wanted.items() if group not in shares}),
             self._fetch_shares(node, shares),
-            self._describe(node, list(wanted)),
+            self._describe(node, [] if described else list(wanted)),
         )
         now = self._shares(wanted)
         if now.keys() == shares.keys():
@@ -223,6 +244,8 @@ class Coordinators:
             again = {kind: [group for group in names if group in remembered] for kind, names in again.items()}
             await self._describe_as(node, again)
             self.asked_as_every_kind.update(*again.values())
+            for group in groups:
+                self._memories[group].described_at = now
         except (BrokerFailed, *DECODE_ERRORS, KeyError) as error:
             self._failed(node, groups, error)
 

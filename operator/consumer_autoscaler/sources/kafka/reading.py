@@ -113,11 +113,14 @@ class ClusterReader:
         memories = self._memories
         coordinators = Coordinators(self._brokers, self._topology, memories)
         slices = Slices()
+        looks = self._topology.routine_looks
         try:
             await self._topology.ensure_topics(
                 {topic for watch in watches for topic in watch.topics or memories[watch.group].topics}
             )
             await slices.breathe()
+            # So that a reading that looks at the metadata again takes no more requests than the others.
+            coordinators.spares_one = self._topology.routine_looks != looks
             await coordinators.ask(self._wanted(watches))
             open_watches = []
             for watch in watches:

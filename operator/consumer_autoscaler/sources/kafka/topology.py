@@ -83,6 +83,8 @@ class Topology:
         self._outdated = True
         self._metadata_lock = asyncio.Lock()
         self.generation = 0
+        self.routine_looks = 0
+        """How often the metadata was read again for nothing but its age."""
 
     def topic(self, name: str) -> Topic | None:
         """None while it was never asked for."""
@@ -119,10 +121,12 @@ class Topology:
             elif not topic.leaders:
                 due = True
             topic.used_at = now
-        due = due or now - self._read_at >= METADATA_MAX_AGE_SECONDS
         due = due or (self._outdated and now - self._read_at >= _LEAST_SECONDS_BETWEEN)
         if due:
             await self._refresh(now)
+        elif now - self._read_at >= METADATA_MAX_AGE_SECONDS:
+            await self._refresh(now)
+            self.routine_looks += 1
 
     async def _refresh(self, wanted_at: float) -> None:
         async with self._metadata_lock:
