@@ -86,6 +86,23 @@ def test_a_resource_gives_the_promise_the_limits_and_the_capacity(
         assert f"promise {promise} s" in capsys.readouterr().out
 
 
+def test_a_scaled_object_and_pod_metrics_are_played_from_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One's own ScaledObject against one's own resource."""
+    keda, mine = tmp_path / "keda.yaml", tmp_path / "mine.yaml"
+    trigger = "{type: kafka, metadata: {lagThreshold: '100'}}"
+    keda.write_text(f"kind: ScaledObject\nspec: {{minReplicaCount: 3, maxReplicaCount: 9, triggers: [{trigger}]}}")
+    mine.write_text(
+        RESOURCE.replace("  capacity: {", "  processingTime: {sources: [{podMetrics: {port: 9100}}]}\n  capacity: {")
+    )
+    policies = asked(capsys, AZURE, str(mine), "--policy", "ours", "--policy", f"keda:{keda}")
+    assert list(policies) == ["ours", f"keda:{keda}"]
+    assert 3 * 1500 / 3600 < policies[f"keda:{keda}"]["replica_hours"] <= 9 * 1500 / 3600
+    assert main(["simulate", AZURE, "--policy", f"keda:{mine}"]) == 2
+    assert "mine.yaml: has no document of kind ScaledObject" in capsys.readouterr().err
+
+
 def test_faults_are_played(capsys: pytest.CaptureFixture[str]) -> None:
     """Each by its own words; a load that 12 replicas carry is late while half of the pace or a pod is gone."""
     whole = asked(capsys, AZURE, "--policy", "static:12")["static:12"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import yaml
 from tests.unit.simulation_support import planned
 
 from consumer_autoscaler.decision.values import PartitionReading
@@ -22,6 +24,7 @@ from consumer_autoscaler.simulation.keda import (
     ScalingPolicy,
 )
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
+from consumer_autoscaler.simulation.scaled_object import BadScaledObject, keda_settings
 from consumer_autoscaler.simulation.trace import QUIET, Trace, constant, steps
 from consumer_autoscaler.simulation.world import Duration, World
 
@@ -240,3 +243,53 @@ def test_a_plan_is_carried_out_and_billed_from_the_request_on() -> None:
     assert (outcome.scalings, outcome.reversals) == (2, 0)
     assert outcome.rebalance_share == pytest.approx(20 / 3600)
     assert planned(constant(10.0, 3600.0), (1000.0, 12), (1500.0, 3), replicas=6).reversals == 1
+
+
+SCALED_OBJECT = """
+spec:
+  scaleTargetRef: {name: payments}
+  pollingInterval: 10
+  minReplicaCount: 2
+  maxReplicaCount: 40
+  advanced:
+    horizontalPodAutoscalerConfig:
+      behavior:
+        scaleDown: {stabilizationWindowSeconds: 60, policies: [{type: Pods, value: 1, periodSeconds: 30}]}
+        scaleUp: {tolerance: 50m}
+  triggers:
+  - type: kafka
+    useCachedMetrics: true
+    metadata: {topic: orders, consumerGroup: g, lagThreshold: "50", limitToPartitionsWithLag: "true",
+               partitionLimitation: "1,4-6"}
+"""
+
+
+def test_a_scaled_object_is_taken_as_it_stands() -> None:
+    """What it does not say has KEDA's default; an HPA behavior in part is completed as the API server does."""
+    assert keda_settings(yaml.safe_load(SCALED_OBJECT)) == KedaSettings(
+        lag_threshold=50,
+        limit_to_partitions_with_lag=True,
+        partition_limitation=(1, 4, 5, 6),
+        min_replica_count=2,
+        max_replica_count=40,
+        polling_interval=10,
+        use_cached_metrics=True,
+        tolerance_up=0.05,
+        behavior=Behavior(down=(ScalingPolicy("Pods", 1, 30),), down_window_seconds=60),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("type: kafka", "type: cron", "spec.triggers must be one trigger of type kafka"),
+        ('"50"', '"many"', "lagThreshold: must be a whole number from 0 on, not 'many'"),
+        ('"true"', '"yes"', "limitToPartitionsWithLag: must be true or false"),
+        ("type: Pods", "type: Nodes", "type must be Pods or Percent"),
+        ("  advanced:", "  advanced: {scalingModifiers: {formula: x}}\n  other:", "scalingModifiers is not modelled"),
+    ],
+)
+def test_a_scaled_object_that_cannot_be_played_is_refused(old: str, new: str, says: str) -> None:
+    """By field, with what it must be."""
+    with pytest.raises(BadScaledObject, match=re.escape(says)):
+        keda_settings(yaml.safe_load(SCALED_OBJECT.replace(old, new)))

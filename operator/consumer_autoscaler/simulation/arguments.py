@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-POLICIES = "ours | keda[:LAG][,KNOB=VALUE…] | flink[:quick] | static:N | oracle"
+POLICIES = "ours | keda[:LAG][,KNOB=VALUE…] | keda:SCALEDOBJECT.yaml | flink[:quick] | static:N | oracle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

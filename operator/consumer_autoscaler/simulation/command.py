@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from consumer_autoscaler.decision.values import Policy
-from consumer_autoscaler.resource.spec import KIND, InvalidSpec, parse
+from consumer_autoscaler.resource.spec import KIND, InvalidSpec, Resource, parse
 from consumer_autoscaler.simulation.arguments import POLICIES
 from consumer_autoscaler.simulation.fault_words import parse_fault
 from consumer_autoscaler.simulation.flink import QUICK, Flink, FlinkSettings
@@ -25,6 +25,8 @@ from consumer_autoscaler.simulation.policy import Ours, Plan, Scaler
 from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.report import Report, Row, as_json, as_table
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
+from consumer_autoscaler.simulation.scaled_object import KIND as SCALED_OBJECT
+from consumer_autoscaler.simulation.scaled_object import BadScaledObject, keda_settings
 from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_text, read_trace
 from consumer_autoscaler.simulation.world import Assignor, Duration, Fault, Order, Rebalance, World, skewed_weights
 
@@ -106,7 +108,7 @@ def scaler_for(name: str, q: Question) -> tuple[Scaler, int]:
     if kind == "ours" and not rest:
         return Ours(q.policy, first_look=begin + phases[0] * q.policy.poll_interval_seconds), q.replicas
     if kind == "keda":
-        settings = _keda_settings(rest, q.policy)
+        settings = _scaled_object(Path(rest)) if rest.endswith((".yaml", ".yml")) else _keda_settings(rest, q.policy)
         keda = Keda(
             settings,
             poll_phase=begin + phases[0] * settings.polling_interval,
@@ -124,6 +126,13 @@ def scaler_for(name: str, q: Question) -> tuple[Scaler, int]:
     if kind == "static" and rest.isdigit() and int(rest) > 0:
         return Plan([]), int(rest)
     raise WrongUse(f"--policy {name}: must be one of {POLICIES}")
+
+
+def _scaled_object(path: Path) -> KedaSettings:
+    try:
+        return keda_settings(_document(path, SCALED_OBJECT))
+    except BadScaledObject as error:
+        raise WrongUse(f"{path}: {error}") from None
 
 
 def _keda_settings(text: str, policy: Policy) -> KedaSettings:
@@ -173,7 +182,8 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
     trace = _trace(options.trace, fetched)
     if options.amplitude is not None:
         trace = trace.scaled(_positive("--amplitude", options.amplitude))
-    policy = _policy(options)
+    resource = _resource(options)
+    policy = _policy(options, resource)
     promise = _positive("--slo", float(options.slo or policy.max_delay_seconds or 60))
     capacity = _positive("--capacity", options.capacity or policy.expected_records_per_second or 100.0)
     first = 0.0 if options.first is None else options.first
@@ -194,6 +204,7 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
         rebalance=Rebalance(options.rebalance),
         assignor=Assignor(options.assignor),
         order=Order(options.order),
+        pod_metrics=resource is not None and bool(resource.pod_metrics),
         commit_seconds=_positive("--commit", options.commit),
         faults=tuple(_fault(text, options.partitions) for text in options.fault),
         tick_seconds=1.0 if promise_tick >= 1 else 0.25,
@@ -211,21 +222,30 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
     )
 
 
-def _policy(options: argparse.Namespace) -> Policy:
+def _resource(options: argparse.Namespace) -> Resource | None:
     if options.resource is None:
+        return None
+    body = _document(options.resource, KIND)
+    given = body.get("metadata")
+    metadata: dict[str, Any] = given if isinstance(given, dict) else {}
+    return parse({**body, "metadata": {"namespace": "default", "name": "simulated", "uid": "simulated", **metadata}})
+
+
+def _policy(options: argparse.Namespace, resource: Resource | None) -> Policy:
+    if resource is None:
         return Policy(
             min_replicas=1,
             max_replicas=options.partitions,
             max_delay_seconds=math.ceil(options.slo or 60),
             expected_records_per_second=options.capacity or 100.0,
         )
-    policy = parse(_body(options.resource)).policy
-    if options.slo is not None and policy.max_delay_seconds is not None:
-        return replace(policy, max_delay_seconds=math.ceil(options.slo))
-    return policy
+    if options.slo is not None and resource.policy.max_delay_seconds is not None:
+        return replace(resource.policy, max_delay_seconds=math.ceil(options.slo))
+    return resource.policy
 
 
-def _body(path: Path) -> Mapping[str, Any]:
+def _document(path: Path, kind: str) -> Mapping[str, Any]:
+    """The first document of this kind."""
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -234,13 +254,10 @@ def _body(path: Path) -> Mapping[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where is not None else ""
         raise WrongUse(f"{path}{line}: is not YAML ({type(error).__name__}): correct it") from error
-    found = [body for body in documents if isinstance(body, dict) and body.get("kind") == KIND]
-    if not found:
-        raise WrongUse(f"{path}: has no document of kind {KIND}")
-    body = found[0]
-    given = body.get("metadata")
-    metadata: dict[str, Any] = given if isinstance(given, dict) else {}
-    return {**body, "metadata": {"namespace": "default", "name": "simulated", "uid": "simulated", **metadata}}
+    found = next((body for body in documents if isinstance(body, dict) and body.get("kind") == kind), None)
+    if found is None:
+        raise WrongUse(f"{path}: has no document of kind {kind}")
+    return found
 
 
 def _fault(text: str, partitions: int) -> Fault:

@@ -61,7 +61,8 @@ class KedaSettings:
     use_cached_metrics: bool = False
     metric_type: str = "AverageValue"  # or Value
     behavior: Behavior | None = None
-    tolerance: float = 0.1
+    tolerance_up: float = 0.1
+    tolerance_down: float = 0.1
 
 
 class KafkaTrigger:
@@ -176,9 +177,12 @@ class Hpa:
         s = self.settings
         if s.metric_type == "Value":
             ratio = metric / s.lag_threshold
-            return replicas if abs(ratio - 1) <= s.tolerance else math.ceil(ratio * ready)
+            return replicas if self._tolerated(ratio) else math.ceil(ratio * ready)
         ratio = metric / (s.lag_threshold * replicas)
-        return replicas if abs(ratio - 1) <= s.tolerance else math.ceil(metric / s.lag_threshold)
+        return replicas if self._tolerated(ratio) else math.ceil(metric / s.lag_threshold)
+
+    def _tolerated(self, ratio: float) -> bool:
+        return 1 - self.settings.tolerance_down <= ratio <= 1 + self.settings.tolerance_up
 
     def _limit(self, now: float, replicas: int, policies: Sequence[ScalingPolicy], select: str, sign: int) -> int:
         """The furthest count that the policies allow, reckoned from the count at the start of their periods."""
