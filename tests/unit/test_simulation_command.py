@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,16 @@ async def test_a_load_is_fetched_from_prometheus(capsys: pytest.CaptureFixture[s
     assert "Prometheus did not answer with success, but: parse error" in printed.err
     assert await asyncio.to_thread(main, ["simulate", url]) == 1
     assert "the load cannot be fetched (ClientConnectorError): check the URL" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_says_what_to_install() -> None:
+    """And the other commands never ask for numpy."""
+    code = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "from consumer_autoscaler.cli import main\n"
+        "assert main(['crd']) == 0\n"
+        "sys.exit(main(['simulate', 'x.csv']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "`simulate` needs numpy: pip install 'consumer-autoscaler[simulation]'" in done.stderr
