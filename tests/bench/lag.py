@@ -33,7 +33,8 @@ from bed.processes import Process, ProcessFailed
 
 CROWDED = 50
 WARM_POLLS = 3
-# What only a reader of groups asks; members and traffic have asked their share before.
+# What only a reader of groups asks; members and traffic have asked their share before, and the brokers
+# themselves ask none of these.
 ASKING = (
     "OffsetFetch",
     "ListOffsets",
@@ -42,7 +43,6 @@ ASKING = (
     "ListGroups",
     "FindCoordinator",
     "Metadata",
-    "ApiVersions",
     "DescribeConfigs",
     "DescribeLogDirs",
     "DescribeCluster",
