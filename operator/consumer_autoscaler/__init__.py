@@ -7,7 +7,8 @@ The map of the house, a sentence for each room:
     sources/    reading the stream: consumer-group lag from Kafka, processing time from the consumers' metrics
     cluster/    the Kubernetes API: watching, scaling, the Lease, Events
     runtime/    one autoscaler's cycle, the fleet of them, metrics, settings, wiring
-    cli.py      run | crd | explain
+    simulation/ a load that was recorded, a modelled group, the decision and its peers against each other
+    cli.py      run | crd | explain | lag | simulate
 
 Where to start reading: `runtime/autoscaler.py` (the cycle, the whole story), then `decision/decide.py`.
 """

@@ -155,9 +155,9 @@ async def _fetch(url: str) -> str:
 
 
 async def _lag(options: argparse.Namespace) -> None:
-    from consumer_autoscaler.sources.kafka.client_properties import load as load_properties
-    from consumer_autoscaler.sources.kafka.connection import BrokerFailed, parse_address
-    from consumer_autoscaler.sources.kafka.inspect import inspect
+    from consumer_autoscaler.sources.kafka.access.client_properties import load as load_properties
+    from consumer_autoscaler.sources.kafka.broker import BrokerFailed, parse_address
+    from consumer_autoscaler.sources.kafka.inspection.inspect import inspect
 
     servers = tuple(address.strip() for address in options.bootstrap_servers.split(","))
     clock = steady_clock()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, PartitionReading, Unavailable
 
 if TYPE_CHECKING:  # aiokafka comes with it: not for the commands that do without
-    from consumer_autoscaler.sources.kafka.inspect import GroupInspection
+    from consumer_autoscaler.sources.kafka.inspection.inspect import GroupInspection
 
 Json = dict[str, Any]
 

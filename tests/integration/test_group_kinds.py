@@ -24,10 +24,10 @@ from bed.kafka_security import SecureKafka
 from bed.processes import Process
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka.inspect import GroupInspection, inspect
+from consumer_autoscaler.sources.kafka.access.security import Mechanism, PasswordLogin, Security
+from consumer_autoscaler.sources.kafka.groups.shares import UPPER_BOUND
+from consumer_autoscaler.sources.kafka.inspection.inspect import GroupInspection, inspect
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
-from consumer_autoscaler.sources.kafka.security import Mechanism, PasswordLogin, Security
-from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]

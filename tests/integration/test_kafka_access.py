@@ -17,14 +17,21 @@ from bed.kafka_admin import AclFor, AclOn
 from bed.kafka_security import SESSION_SECONDS, SecureKafka
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
-from consumer_autoscaler.sources.kafka import wire
-from consumer_autoscaler.sources.kafka.access import Access
-from consumer_autoscaler.sources.kafka.codec import Cursor
+from consumer_autoscaler.sources.kafka.access.opening import Access
+from consumer_autoscaler.sources.kafka.access.security import (
+    AwsLogin,
+    Login,
+    Mechanism,
+    OAuthLogin,
+    PasswordLogin,
+    Security,
+)
+from consumer_autoscaler.sources.kafka.access.security import Tls as TlsMaterial
+from consumer_autoscaler.sources.kafka.access.tls import tls_context
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
-from consumer_autoscaler.sources.kafka.security import AwsLogin, Login, Mechanism, OAuthLogin, PasswordLogin, Security
-from consumer_autoscaler.sources.kafka.security import Tls as TlsMaterial
-from consumer_autoscaler.sources.kafka.tls import tls_context
-from consumer_autoscaler.sources.kafka.wire import Answer
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import Cursor
+from consumer_autoscaler.sources.kafka.wire.requests import Answer
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 pytestmark = pytest.mark.integration

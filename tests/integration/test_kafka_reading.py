@@ -19,13 +19,13 @@ from bed.kafka import Kafka
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
 from consumer_autoscaler.sources.kafka import topology
-from consumer_autoscaler.sources.kafka.codec import NO_TAGS, NULL, array, string
-from consumer_autoscaler.sources.kafka.connection import Brokers
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.lag.verdict import Watch
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.kafka.reading import ClusterReader
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
-from consumer_autoscaler.sources.kafka.verdict import Watch
-from consumer_autoscaler.sources.kafka.wire import REQUEST_NAMES, Request
+from consumer_autoscaler.sources.kafka.wire.codec import NO_TAGS, NULL, array, string
+from consumer_autoscaler.sources.kafka.wire.requests import REQUEST_NAMES, Request
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 pytestmark = pytest.mark.integration

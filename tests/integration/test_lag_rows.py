@@ -21,7 +21,8 @@ from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import DecisionReason, SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Observation, OffsetReset, Policy, Scale, Unavailable
-from consumer_autoscaler.sources.kafka import reading, topology, verdict
+from consumer_autoscaler.sources.kafka import reading, topology
+from consumer_autoscaler.sources.kafka.lag import verdict
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 
 pytestmark = pytest.mark.integration

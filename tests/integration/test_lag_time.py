@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from bed import kafka_admin
 from bed.kafka import Kafka
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel
-from consumer_autoscaler.sources.kafka import transactions
-from consumer_autoscaler.sources.kafka.inspect import inspect
+from consumer_autoscaler.sources.kafka.inspection.inspect import inspect
+from consumer_autoscaler.sources.kafka.lag import transactions
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 

@@ -17,7 +17,14 @@ from consumer_autoscaler.resource.access import SaslAccess, SecretKey, TlsAccess
 from consumer_autoscaler.resource.access_schema import SaslMechanism
 from consumer_autoscaler.resource.spec import KafkaSpec
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess, Unresolved
-from consumer_autoscaler.sources.kafka.security import AwsLogin, Mechanism, OAuthLogin, PasswordLogin, Security, Tls
+from consumer_autoscaler.sources.kafka.access.security import (
+    AwsLogin,
+    Mechanism,
+    OAuthLogin,
+    PasswordLogin,
+    Security,
+    Tls,
+)
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
 
 Content = dict[str, bytes]

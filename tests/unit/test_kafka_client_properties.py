@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer_autoscaler.sources.kafka.client_properties import BadProperties, load, properties_of, security_of
-from consumer_autoscaler.sources.kafka.security import Mechanism, OAuthLogin, PasswordLogin, Security, Tls
+from consumer_autoscaler.sources.kafka.access.client_properties import BadProperties, load, properties_of, security_of
+from consumer_autoscaler.sources.kafka.access.security import Mechanism, OAuthLogin, PasswordLogin, Security, Tls
 
 JAVA = r"""
 # for the tools

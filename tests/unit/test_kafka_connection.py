@@ -7,8 +7,8 @@ from aiokafka.protocol.types import UnsignedVarInt32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer_autoscaler.sources.kafka.codec import Cursor, string, varint
-from consumer_autoscaler.sources.kafka.connection import backoff_seconds, parse_address
+from consumer_autoscaler.sources.kafka.broker import backoff_seconds, parse_address
+from consumer_autoscaler.sources.kafka.wire.codec import Cursor, string, varint
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from tests.unit.kafka_fake import FakeBroker
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka import topology, verdict
+from consumer_autoscaler.sources.kafka import topology
+from consumer_autoscaler.sources.kafka.lag import verdict
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
-from consumer_autoscaler.sources.kafka.wire import FIND_COORDINATOR, LIST_OFFSETS, METADATA, OFFSET_FETCH
+from consumer_autoscaler.sources.kafka.wire.requests import FIND_COORDINATOR, LIST_OFFSETS, METADATA, OFFSET_FETCH
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource
 
 DESCRIBE = 15

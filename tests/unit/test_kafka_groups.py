@@ -7,8 +7,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from tests.unit.kafka_fake import DESCRIBE, consumer
 
 from consumer_autoscaler.decision.reasons import GroupState
-from consumer_autoscaler.sources.kafka.groups import GroupFacts, parse_classic, parse_consumer, partition_ceiling
-from consumer_autoscaler.sources.kafka.wire import Answer, read_classic, read_consumer
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, parse_classic, parse_consumer, partition_ceiling
+from consumer_autoscaler.sources.kafka.wire.requests import Answer, read_classic, read_consumer
 
 
 def classic_member(topics: list[str], assigned: dict[str, list[int]]) -> tuple[object, ...]:

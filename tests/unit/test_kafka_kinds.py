@@ -28,15 +28,15 @@ from consumer_autoscaler.decision.values import (
     PartitionReading,
     Scale,
 )
-from consumer_autoscaler.sources.kafka import wire
 from consumer_autoscaler.sources.kafka.coordinators import GroupMemory
-from consumer_autoscaler.sources.kafka.groups import GroupFacts, Subtopology
-from consumer_autoscaler.sources.kafka.lag import Inconsistent
-from consumer_autoscaler.sources.kafka.shares import is_upper_bound, parse_share, share_readings
-from consumer_autoscaler.sources.kafka.streams import parse_streams, partition_owners, task_count
-from consumer_autoscaler.sources.kafka.streams_assignment import read_tasks
-from consumer_autoscaler.sources.kafka.wire_share import describe_share, read_share, read_share_offsets, share_offsets
-from consumer_autoscaler.sources.kafka.wire_streams import describe_streams, read_streams
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, Subtopology
+from consumer_autoscaler.sources.kafka.groups.shares import is_upper_bound, parse_share, share_readings
+from consumer_autoscaler.sources.kafka.groups.streams import parse_streams, partition_owners, task_count
+from consumer_autoscaler.sources.kafka.groups.streams_assignment import read_tasks
+from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import Inconsistent
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.share import describe_share, read_share, read_share_offsets, share_offsets
+from consumer_autoscaler.sources.kafka.wire.streams import describe_streams, read_streams
 
 
 class Nullable(AbstractType[Any]):

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer_autoscaler.decision.values import OffsetReset
-from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, lag_messages, partition_readings
+from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import (
+    Inconsistent,
+    beyond_end,
+    lag_messages,
+    partition_readings,
+)
 
 OFFSETS = st.integers(min_value=0, max_value=2**62)
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka.connection import Brokers
+from consumer_autoscaler.sources.kafka.brokers import Brokers
 from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
-from consumer_autoscaler.sources.kafka.groups import GroupFacts
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts
+from consumer_autoscaler.sources.kafka.lag.verdict import Answers, Outcome, Watch, judge
 from consumer_autoscaler.sources.kafka.offsets import Offsets
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
-from consumer_autoscaler.sources.kafka.verdict import Answers, Outcome, Watch, judge
-from consumer_autoscaler.sources.kafka.wire import TopicMetadata
+from consumer_autoscaler.sources.kafka.wire.requests import TopicMetadata
 
 NO_BROKERS = cast(Brokers, None)  # a verdict asks nobody
 

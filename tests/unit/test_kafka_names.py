@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from consumer_autoscaler.sources.kafka.names import Names, is_address
+from consumer_autoscaler.sources.kafka.access.names import Names, is_address
 
 
 @pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("kafka", False), ("", False)])

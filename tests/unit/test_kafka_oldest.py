@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer_autoscaler.sources.kafka import oldest
-from consumer_autoscaler.sources.kafka.wire import NOT_FOUND
+from consumer_autoscaler.sources.kafka.inspection import oldest
+from consumer_autoscaler.sources.kafka.wire.requests import NOT_FOUND
 
 NOW = 1_800_000_000.0
 

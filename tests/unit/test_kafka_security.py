@@ -14,14 +14,21 @@ import pytest
 from aiohttp import web
 
 from bed import pki
-from consumer_autoscaler.sources.kafka import msk_iam
-from consumer_autoscaler.sources.kafka.connection import backoff_seconds
+from consumer_autoscaler.sources.kafka.access import msk_iam
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.access.scram import BadScram, Scram
+from consumer_autoscaler.sources.kafka.access.security import (
+    AwsLogin,
+    Mechanism,
+    OAuthLogin,
+    PasswordLogin,
+    Security,
+    Tls,
+)
+from consumer_autoscaler.sources.kafka.access.tls import tls_context
+from consumer_autoscaler.sources.kafka.access.tokens import Tokens
+from consumer_autoscaler.sources.kafka.broker import backoff_seconds
 from consumer_autoscaler.sources.kafka.reader import ClusterKey
-from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
-from consumer_autoscaler.sources.kafka.scram import BadScram, Scram
-from consumer_autoscaler.sources.kafka.security import AwsLogin, Mechanism, OAuthLogin, PasswordLogin, Security, Tls
-from consumer_autoscaler.sources.kafka.tls import tls_context
-from consumer_autoscaler.sources.kafka.tokens import Tokens
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"  # of Amazon's own examples
 AUGUST_30 = 1440938160.0  # 2015-08-30T12:36:00Z

@@ -8,10 +8,10 @@ import pytest
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import OffsetReset, PartitionReading
-from consumer_autoscaler.sources.kafka.groups import GroupFacts
-from consumer_autoscaler.sources.kafka.lag import partition_readings
-from consumer_autoscaler.sources.kafka.markers import DOUBTED_SECONDS, UNREAD_SECONDS
-from consumer_autoscaler.sources.kafka.successive import (
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts
+from consumer_autoscaler.sources.kafka.lag.markers import DOUBTED_SECONDS, UNREAD_SECONDS
+from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import partition_readings
+from consumer_autoscaler.sources.kafka.lag.successive import (
     EMPTY_LONG_SECONDS,
     REBALANCING_LONG_SECONDS,
     Successive,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumer_autoscaler.sources.kafka.transactions import LOOK_AGAIN_SECONDS, OpenTransactions
+from consumer_autoscaler.sources.kafka.lag.transactions import LOOK_AGAIN_SECONDS, OpenTransactions
 
 
 def test_an_end_that_stands_still_below_the_high_watermark_is_named() -> None:

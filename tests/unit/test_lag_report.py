@@ -11,8 +11,8 @@ from bed.paths import REPOSITORY
 from consumer_autoscaler import lag_report
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, PartitionReading, Unavailable
-from consumer_autoscaler.sources.kafka.inspect import GroupInspection
-from consumer_autoscaler.sources.kafka.owners import Owner
+from consumer_autoscaler.sources.kafka.inspection.inspect import GroupInspection
+from consumer_autoscaler.sources.kafka.inspection.owners import Owner
 
 OWNER = Owner("m-1", "", "payments-0", "/10.0.0.7")
 

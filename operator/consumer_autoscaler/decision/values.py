@@ -140,7 +140,9 @@ class GroupReading:
     idle_members: int = 0  # members of a Stable group that were given no partition (of Streams: no task)
     assignor: str | None = None  # "range", "roundrobin", ...; the last one seen while the group is empty
     partitions: tuple[PartitionReading, ...] = ()  # sorted by topic, partition
-    partition_ceiling: int = 0  # consumers that can have work (sources/kafka/groups); 0: unknown, or no limit (share)
+    partition_ceiling: int = (
+        0  # consumers that can have work (sources/kafka/groups/facts); 0: unknown, or no limit (share)
+    )
     older_than_seconds: float | None = None  # the age that was looked up by timestamp, None when none was
     partitions_older: int | None = None  # how many partitions have an unprocessed record older than that
     never_committed: bool = False  # the group has no commit on any of its partitions

@@ -19,7 +19,7 @@ from consumer_autoscaler.decision.values import GroupReading, Unavailable
 from consumer_autoscaler.resource.access import SaslAccess, SecretKey
 from consumer_autoscaler.resource.access_schema import SaslMechanism
 from consumer_autoscaler.resource.spec import KafkaSpec
-from consumer_autoscaler.sources.kafka.security import (
+from consumer_autoscaler.sources.kafka.access.security import (
     AwsLogin,
     Login,
     Mechanism,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka.security import Security
+from consumer_autoscaler.sources.kafka.access.security import Security
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,16 +15,18 @@ from dataclasses import dataclass
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupKind
-from consumer_autoscaler.sources.kafka import codes, wire
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers, RequestUnsupported
-from consumer_autoscaler.sources.kafka.groups import GONE, GroupFacts, Subtopology, partition_ceiling
-from consumer_autoscaler.sources.kafka.kinds import DESCRIPTIONS
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed, RequestUnsupported
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.groups.facts import GONE, GroupFacts, Subtopology, partition_ceiling
+from consumer_autoscaler.sources.kafka.groups.kinds import DESCRIPTIONS
+from consumer_autoscaler.sources.kafka.groups.streams import task_count
 from consumer_autoscaler.sources.kafka.offsets import Problem
 from consumer_autoscaler.sources.kafka.slices import Slices
-from consumer_autoscaler.sources.kafka.streams import task_count
 from consumer_autoscaler.sources.kafka.topology import Topology
-from consumer_autoscaler.sources.kafka.wire_share import read_share_offsets, share_offsets
+from consumer_autoscaler.sources.kafka.wire import codes
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS
+from consumer_autoscaler.sources.kafka.wire.share import read_share_offsets, share_offsets
 
 _EVERY_KIND_AGAIN_SECONDS = 15.0
 _DESCRIPTIONS_STAND_SECONDS = 35.0

@@ -8,11 +8,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from consumer_autoscaler.decision.reasons import SourceReason
-from consumer_autoscaler.sources.kafka import codes, wire
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
+from consumer_autoscaler.sources.kafka.brokers import Brokers
 from consumer_autoscaler.sources.kafka.slices import Slices
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
+from consumer_autoscaler.sources.kafka.wire import codes
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS
 
 
 class Problem(NamedTuple):

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
-from consumer_autoscaler.sources.kafka.connection import Brokers
+from consumer_autoscaler.sources.kafka.access.security import Security
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.lag.verdict import Watch
 from consumer_autoscaler.sources.kafka.reading import ClusterReader, Results
-from consumer_autoscaler.sources.kafka.security import Security
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
-from consumer_autoscaler.sources.kafka.verdict import Watch
 from consumer_autoscaler.sources.protocol import GroupRequest
 
 log = logging.getLogger(__name__)

@@ -16,14 +16,15 @@ from dataclasses import replace
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
-from consumer_autoscaler.sources.kafka.ages import with_ages
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
+from consumer_autoscaler.sources.kafka.brokers import Brokers
 from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
+from consumer_autoscaler.sources.kafka.lag.ages import with_ages
+from consumer_autoscaler.sources.kafka.lag.transactions import OpenTransactions
+from consumer_autoscaler.sources.kafka.lag.verdict import Answers, Outcome, Watch, judge
 from consumer_autoscaler.sources.kafka.offsets import Offsets, read_ends, read_starts
 from consumer_autoscaler.sources.kafka.slices import Slices
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
-from consumer_autoscaler.sources.kafka.transactions import OpenTransactions
-from consumer_autoscaler.sources.kafka.verdict import Answers, Outcome, Watch, judge
 
 Results = Mapping[Watch, GroupReading | Unavailable]
 

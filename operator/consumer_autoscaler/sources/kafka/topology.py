@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
-from consumer_autoscaler.sources.kafka import codes, wire
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
+from consumer_autoscaler.sources.kafka.brokers import Brokers
 from consumer_autoscaler.sources.kafka.slices import Slices
+from consumer_autoscaler.sources.kafka.wire import codes
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS
 
 METADATA_MAX_AGE_SECONDS = 70.0
 MISSING_FIRST_SECONDS, MISSING_AGAIN_SECONDS = (

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from consumer_autoscaler.sources.kafka import wire
-from consumer_autoscaler.sources.kafka.connection import Brokers
+from consumer_autoscaler.sources.kafka.brokers import Brokers
 from consumer_autoscaler.sources.kafka.offsets import read_at_times
 from consumer_autoscaler.sources.kafka.topology import Topology
+from consumer_autoscaler.sources.kafka.wire import requests as wire
 
 _FIRST_SECONDS, _MOST_SECONDS = 1.0, 3.2e8  # ten years: beyond it a timestamp is no time
 _ENOUGH_SECONDS, _ENOUGH_SHARE = 0.05, 0.005

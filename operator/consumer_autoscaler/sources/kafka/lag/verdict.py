@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, OffsetReset, PartitionReading, Unavailable
-from consumer_autoscaler.sources.kafka import codes
 from consumer_autoscaler.sources.kafka.coordinators import Coordinators, Fetched, GroupMemory
-from consumer_autoscaler.sources.kafka.groups import GONE
-from consumer_autoscaler.sources.kafka.lag import Inconsistent, beyond_end, partition_readings
+from consumer_autoscaler.sources.kafka.groups.facts import GONE
+from consumer_autoscaler.sources.kafka.groups.shares import UPPER_BOUND, is_upper_bound, share_readings
+from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import Inconsistent, beyond_end, partition_readings
+from consumer_autoscaler.sources.kafka.lag.successive import Successive
 from consumer_autoscaler.sources.kafka.offsets import Offsets, Problem
-from consumer_autoscaler.sources.kafka.shares import UPPER_BOUND, is_upper_bound, share_readings
-from consumer_autoscaler.sources.kafka.successive import Successive
 from consumer_autoscaler.sources.kafka.topology import Topic, Topology
+from consumer_autoscaler.sources.kafka.wire import codes
 
 VANISHED_SECONDS = 30.0
 """How long commits that have gone must stay away before they count as never made."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from consumer_autoscaler.sources.kafka import codes, wire
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, NO_TAGS, Cursor, array
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.wire import codes
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS, NO_TAGS, Cursor, array
 
 _EVERY_STATE = array([]) + NO_TAGS
 

@@ -13,10 +13,10 @@ from aiokafka.errors import IllegalSaslStateError, NoError, SaslAuthenticationFa
 from aiokafka.errors import for_code as error_class
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 
-from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
-from consumer_autoscaler.sources.kafka.scram import BadScram, Scram
-from consumer_autoscaler.sources.kafka.security import Login, Mechanism, PasswordLogin
-from consumer_autoscaler.sources.kafka.tokens import Tokens
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.access.scram import BadScram, Scram
+from consumer_autoscaler.sources.kafka.access.security import Login, Mechanism, PasswordLogin
+from consumer_autoscaler.sources.kafka.access.tokens import Tokens
 
 
 async def authenticate(connection: AIOKafkaConnection, login: Login, tokens: Tokens | None) -> float:

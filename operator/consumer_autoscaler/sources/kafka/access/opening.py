@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary, WeakSet
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaError
 
-from consumer_autoscaler.sources.kafka import probe
-from consumer_autoscaler.sources.kafka.names import Names
-from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed, closed_by_peer, tls_problem
-from consumer_autoscaler.sources.kafka.sasl import authenticate
-from consumer_autoscaler.sources.kafka.security import PasswordLogin, Security
-from consumer_autoscaler.sources.kafka.tls import tls_context
-from consumer_autoscaler.sources.kafka.tokens import Tokens
+from consumer_autoscaler.sources.kafka.access import probe
+from consumer_autoscaler.sources.kafka.access.names import Names
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed, closed_by_peer, tls_problem
+from consumer_autoscaler.sources.kafka.access.sasl import authenticate
+from consumer_autoscaler.sources.kafka.access.security import PasswordLogin, Security
+from consumer_autoscaler.sources.kafka.access.tls import tls_context
+from consumer_autoscaler.sources.kafka.access.tokens import Tokens
 
 _RENEW_SHARE = 0.8  # of a session's life
 _IDLE_MS = 9 * 60 * 1000  # just below the ten minutes after which brokers drop an idle connection

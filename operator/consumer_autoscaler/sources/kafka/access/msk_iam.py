@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from consumer_autoscaler.sources.kafka.security import AwsLogin
+from consumer_autoscaler.sources.kafka.access.security import AwsLogin
 
 LIFE_SECONDS = 900  # the longest that MSK accepts
 _ALGORITHM = "AWS4-HMAC-SHA256"

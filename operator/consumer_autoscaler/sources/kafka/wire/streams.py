@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from consumer_autoscaler.sources.kafka.codec import NO_TAGS, Cursor, array, string
-from consumer_autoscaler.sources.kafka.wire import STREAMS_GROUP_DESCRIBE, Answer, Described, Request
+from consumer_autoscaler.sources.kafka.wire.codec import NO_TAGS, Cursor, array, string
+from consumer_autoscaler.sources.kafka.wire.requests import STREAMS_GROUP_DESCRIBE, Answer, Described, Request
 
 
 def describe_streams(groups: Iterable[str]) -> Request:

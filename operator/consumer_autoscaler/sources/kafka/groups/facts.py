@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from consumer_autoscaler.decision.reasons import GroupState
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
-from consumer_autoscaler.sources.kafka.streams_assignment import STREAMS_ASSIGNOR, TaskId, read_tasks
-from consumer_autoscaler.sources.kafka.wire import skip_consumer_member_head, skip_consumer_member_tail
+from consumer_autoscaler.sources.kafka.groups.streams_assignment import STREAMS_ASSIGNOR, TaskId, read_tasks
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.wire.requests import skip_consumer_member_head, skip_consumer_member_tail
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS, Cursor
 
 STREAMS_ASSIGNOR = "stream"  # Streams joins as an ordinary consumer with an assignor of this name
 _NEWEST, _NAMED = 11, 10

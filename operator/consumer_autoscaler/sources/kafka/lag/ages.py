@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from consumer_autoscaler.decision.tracks import position_of
 from consumer_autoscaler.decision.values import GroupReading, PartitionReading
-from consumer_autoscaler.sources.kafka import wire
-from consumer_autoscaler.sources.kafka.connection import Brokers
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.lag.verdict import Outcome, Watch
 from consumer_autoscaler.sources.kafka.offsets import read_at_times
 from consumer_autoscaler.sources.kafka.topology import Topology
-from consumer_autoscaler.sources.kafka.verdict import Outcome, Watch
+from consumer_autoscaler.sources.kafka.wire import requests as wire
 
 Times = dict[str, dict[int, int]]  # topic -> partition -> timestamp in milliseconds
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from consumer_autoscaler.decision.values import GroupKind
-from consumer_autoscaler.sources.kafka.groups import GroupFacts, parse_classic, parse_consumer
-from consumer_autoscaler.sources.kafka.shares import parse_share
-from consumer_autoscaler.sources.kafka.streams import parse_streams
-from consumer_autoscaler.sources.kafka.wire import (
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, parse_classic, parse_consumer
+from consumer_autoscaler.sources.kafka.groups.shares import parse_share
+from consumer_autoscaler.sources.kafka.groups.streams import parse_streams
+from consumer_autoscaler.sources.kafka.wire.requests import (
     Answer,
     Described,
     Request,
@@ -18,8 +18,8 @@ from consumer_autoscaler.sources.kafka.wire import (
     read_classic,
     read_consumer,
 )
-from consumer_autoscaler.sources.kafka.wire_share import describe_share, read_share
-from consumer_autoscaler.sources.kafka.wire_streams import describe_streams, read_streams
+from consumer_autoscaler.sources.kafka.wire.share import describe_share, read_share
+from consumer_autoscaler.sources.kafka.wire.streams import describe_streams, read_streams
 
 
 class Description(NamedTuple):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from consumer_autoscaler.sources.kafka.security import Login, Mechanism, OAuthLogin, PasswordLogin, Security, Tls
+from consumer_autoscaler.sources.kafka.access.security import Login, Mechanism, OAuthLogin, PasswordLogin, Security, Tls
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _KNOWN = re.compile(

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.tracks import position_of
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers
-from consumer_autoscaler.sources.kafka.listing import list_groups
-from consumer_autoscaler.sources.kafka.oldest import oldest_seconds
-from consumer_autoscaler.sources.kafka.owners import Owners, read_owners
+from consumer_autoscaler.sources.kafka.access.security import Security
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.inspection.listing import list_groups
+from consumer_autoscaler.sources.kafka.inspection.oldest import oldest_seconds
+from consumer_autoscaler.sources.kafka.inspection.owners import Owners, read_owners
+from consumer_autoscaler.sources.kafka.lag.verdict import Watch
 from consumer_autoscaler.sources.kafka.reading import ClusterReader
-from consumer_autoscaler.sources.kafka.security import Security
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
 from consumer_autoscaler.sources.kafka.topology import Topology
-from consumer_autoscaler.sources.kafka.verdict import Watch
 
 REQUEST_SECONDS = 10.0
 _LOOKS, _PAUSE_SECONDS = 4, 1.1  # what could pass by itself is looked at again, as the operator's next poll would

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
 from consumer_autoscaler.decision.values import PartitionReading, Unavailable
-from consumer_autoscaler.sources.kafka.groups import GroupFacts
-from consumer_autoscaler.sources.kafka.growth import Growth
-from consumer_autoscaler.sources.kafka.manual import ManualAssignment
-from consumer_autoscaler.sources.kafka.markers import Markers
-from consumer_autoscaler.sources.kafka.retention import Retention, lost_note, near_note
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts
+from consumer_autoscaler.sources.kafka.groups.manual import ManualAssignment
+from consumer_autoscaler.sources.kafka.lag.growth import Growth
+from consumer_autoscaler.sources.kafka.lag.markers import Markers
+from consumer_autoscaler.sources.kafka.lag.retention import Retention, lost_note, near_note
 from consumer_autoscaler.sources.kafka.topology import Topic
 
 EMPTY_LONG_SECONDS = 5 * 86_400.0

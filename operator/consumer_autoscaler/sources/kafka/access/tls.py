@@ -7,8 +7,8 @@ import re
 import ssl
 import tempfile
 
-from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed
-from consumer_autoscaler.sources.kafka.security import Tls
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.access.security import Tls
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.ASCII)
 

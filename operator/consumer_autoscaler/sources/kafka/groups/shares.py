@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import OffsetReset, PartitionReading
-from consumer_autoscaler.sources.kafka.codec import Cursor
-from consumer_autoscaler.sources.kafka.groups import GroupFacts, group_state, note_assignment
-from consumer_autoscaler.sources.kafka.lag import Inconsistent, lag_messages
-from consumer_autoscaler.sources.kafka.wire_share import skip_share_member_head
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, group_state, note_assignment
+from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import Inconsistent, lag_messages
+from consumer_autoscaler.sources.kafka.wire.codec import Cursor
+from consumer_autoscaler.sources.kafka.wire.share import skip_share_member_head
 
 UPPER_BOUND = (
     "the brokers do not tell which records of the share group are finished (Kafka 4.2 does): lag is at most this"

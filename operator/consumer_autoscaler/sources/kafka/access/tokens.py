@@ -16,10 +16,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 
-from consumer_autoscaler.sources.kafka import msk_iam
-from consumer_autoscaler.sources.kafka.refusal import AuthenticationFailed, certificate_problem
-from consumer_autoscaler.sources.kafka.security import AwsLogin, OAuthLogin, Tls
-from consumer_autoscaler.sources.kafka.tls import tls_context
+from consumer_autoscaler.sources.kafka.access import msk_iam
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed, certificate_problem
+from consumer_autoscaler.sources.kafka.access.security import AwsLogin, OAuthLogin, Tls
+from consumer_autoscaler.sources.kafka.access.tls import tls_context
 
 KEEP_SHARE = 0.8
 _DEFAULT_LIFE_SECONDS = 300.0  # when the endpoint does not say: RFC 6749 only recommends that it does

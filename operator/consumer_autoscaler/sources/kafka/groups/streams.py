@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from consumer_autoscaler.decision.reasons import GroupState
-from consumer_autoscaler.sources.kafka.codec import Cursor
-from consumer_autoscaler.sources.kafka.groups import GroupFacts, Subtopology, group_state
-from consumer_autoscaler.sources.kafka.wire_streams import present, skip_streams_member_middle, skip_topic_tail
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, Subtopology, group_state
+from consumer_autoscaler.sources.kafka.wire.codec import Cursor
+from consumer_autoscaler.sources.kafka.wire.streams import present, skip_streams_member_middle, skip_topic_tail
 
 
 def task_count(subtopologies: Iterable[Subtopology], partitions_of: Callable[[str], int]) -> int:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from aiokafka.protocol.api import RequestHeader_v2, ResponseHeader_v1
 
-from consumer_autoscaler.sources.kafka.codec import NO_TAGS, NULL, Cursor, array, string, varint
+from consumer_autoscaler.sources.kafka.wire.codec import NO_TAGS, NULL, Cursor, array, string, varint
 
 LIST_OFFSETS, METADATA, OFFSET_FETCH, FIND_COORDINATOR, DESCRIBE_GROUPS, CONSUMER_GROUP_DESCRIBE = (
     2,

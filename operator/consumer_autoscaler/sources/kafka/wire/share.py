@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from consumer_autoscaler.sources.kafka.codec import NO_TAGS, Cursor, array, string
-from consumer_autoscaler.sources.kafka.wire import (
+from consumer_autoscaler.sources.kafka.wire.codec import NO_TAGS, Cursor, array, string
+from consumer_autoscaler.sources.kafka.wire.requests import (
     DESCRIBE_SHARE_GROUP_OFFSETS,
     SHARE_GROUP_DESCRIBE,
     Answer,

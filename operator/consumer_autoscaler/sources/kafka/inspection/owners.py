@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from consumer_autoscaler.sources.kafka import wire
-from consumer_autoscaler.sources.kafka.codec import DECODE_ERRORS, Cursor
-from consumer_autoscaler.sources.kafka.connection import BrokerFailed, Brokers, RequestUnsupported
-from consumer_autoscaler.sources.kafka.streams import partition_owners
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed, RequestUnsupported
+from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.groups.streams import partition_owners
 from consumer_autoscaler.sources.kafka.topology import Topology
-from consumer_autoscaler.sources.kafka.wire_streams import describe_streams, read_streams
+from consumer_autoscaler.sources.kafka.wire import requests as wire
+from consumer_autoscaler.sources.kafka.wire.codec import DECODE_ERRORS, Cursor
+from consumer_autoscaler.sources.kafka.wire.streams import describe_streams, read_streams
 
 
 @dataclass(frozen=True, slots=True)

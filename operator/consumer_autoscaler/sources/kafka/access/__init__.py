@@ -1,0 +1,1 @@
+"""How a cluster is entered: TLS, logins, tokens, and why a broker refuses."""

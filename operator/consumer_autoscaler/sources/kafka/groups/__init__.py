@@ -1,0 +1,1 @@
+"""The kinds of groups, what a broker says about each, and how many consumers of it can have work."""
