@@ -328,6 +328,17 @@ class TestEvents:
             closing = time.monotonic()
         assert time.monotonic() - closing < 0.8
 
+    async def test_who_has_lost_the_lease_posts_nothing_any_more(self, server: FakeApiServer, kube: Kube):
+        """Also not what was recorded before: another process speaks now."""
+        about = ObjectRef("v1", "X", "shop", "x", "uid")
+        held = True
+        async with EventRecorder(kube, instance="me", wall_clock=time.time, may_post=lambda: held) as recorder:
+            recorder.record(about, "Normal", EventReason.PAUSED, "text", action="Pause")
+            held = False
+            await eventually(lambda: recorder.idle)
+        assert recorder.dropped["lease_lost"] == 1
+        assert not [key for key in server.objects if key[0] == "events"]
+
     async def test_an_event_that_expired_is_written_anew(self, server: FakeApiServer, kube: Kube):
         """Events live for an hour; the next repeat makes a new one with a count of its own."""
         about = ObjectRef("v1", "X", "shop", "x", "uid")

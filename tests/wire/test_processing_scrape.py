@@ -111,8 +111,8 @@ BROKEN: dict[str, tuple[Handler, str]] = {
     "negative": (lambda _: _text(f"{NAME}_count -1\n{NAME}_sum 1\n"), "is negative"),
     "huge number": (lambda _: _text(f"{NAME}_count 1\n{NAME}_sum 1e18\n"), "too large"),
     "gauge": (lambda _: _text(f"# TYPE {NAME} gauge\n{NAME}_count 1\n{NAME}_sum 1\n"), "another type"),
-    "slow": (_slow, "did not answer within 0.5 s"),
-    "dripping": (_drip, "did not answer within 0.5 s"),
+    "slow": (_slow, "did not answer within 1.5 s"),
+    "dripping": (_drip, "did not answer within 1.5 s"),
     "endless": (_endless, "sent more than 4 MiB"),
     "compressed": (_bomb, "compressed its answer"),
     "cut off": (_cut_off, "broke off"),
@@ -125,7 +125,7 @@ async def _text(text: str) -> web.StreamResponse:
 
 @pytest.fixture
 async def metrics() -> AsyncIterator[PodMetrics]:
-    reader = PodMetrics(PodHttp(timeout_seconds=0.5, allow_loopback=True))
+    reader = PodMetrics(PodHttp(timeout_seconds=1.5, allow_loopback=True))
     yield reader
     await reader.aclose()
 

@@ -84,13 +84,22 @@ class _Budget:
 class EventRecorder:
     """`async with EventRecorder(...)` posts in the background; leaving it flushes for half a second.
 
-    `dropped` counts what was not posted, by cause: `queue_full`, `over_budget`, `refused`, `unreachable`.
+    `may_post` is asked right before each post: who has lost the Lease has nothing to say any more.
+    `dropped` counts what was not posted, by cause: `queue_full`, `over_budget`, `refused`, `unreachable`, `lease_lost`.
     """
 
-    def __init__(self, kube: Kube, *, instance: str, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        *,
+        instance: str,
+        wall_clock: Callable[[], float],
+        may_post: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._kube = kube
         self._instance = instance[:128]
         self._wall_clock = wall_clock
+        self._may_post = may_post
         self.dropped: Counter[str] = Counter()
         self._known: OrderedDict[str, _Event] = OrderedDict()
         self._similar: OrderedDict[str, deque[float]] = OrderedDict()
@@ -216,7 +225,10 @@ class EventRecorder:
         while True:
             event = await self._queue.get()
             try:
-                await self._post(event)
+                if self._may_post():
+                    await self._post(event)
+                else:
+                    self._drop(event, "lease_lost")
             except KubeError as error:
                 refused = isinstance(error, Invalid) or error.reason == "NamespaceTerminating"
                 self._drop(event, "refused" if refused else "unreachable")

@@ -168,7 +168,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = _Endless()
     settings.posting.enabled = False
-    settings.process.ultimate_exiting_timeout = 30
+    settings.process.ultimate_exiting_timeout = None  # it would kill the process, whatever that does by then
     return settings
 
 

@@ -84,7 +84,7 @@ async def run(settings: Settings) -> int:
         may_write = (lambda: lease.held) if settings.leader_election else (lambda: True)
         lag = KafkaLagSource(clock, request_timeout_seconds=settings.request_timeout_seconds)
         pod_metrics = PodMetrics(PodHttp(allow_loopback=settings.allow_loopback_pods))
-        events = EventRecorder(kube, instance=settings.identity, wall_clock=clock)
+        events = EventRecorder(kube, instance=settings.identity, wall_clock=clock, may_post=may_write)
         targets = Targets(kube)
         access = KafkaAccess(lag, Secrets(kube), settings.allow_passwords_without_tls)
         fleet = Fleet(Parts(kube, targets, pod_metrics, events, clock, may_write, access))
