@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -319,34 +319,42 @@ def read_classic(data: bytes) -> Iterator[Described]:
         cursor.skip_tags()
 
 
-def read_consumer(answer: Answer) -> Iterator[Described]:
-    """`body`: state, two epochs, assignor, members."""
-    data = answer.data
-    cursor = Cursor(data, 4)
+def each_described(answer: Answer, skip_body: Callable[[Cursor, int], None]) -> Iterator[Described]:
+    """The frame that all describe requests but the classic one share; `skip_body` passes over a group's body."""
+    cursor = Cursor(answer.data, 4)
     for _ in range(cursor.count()):
         error = cursor.int16()
         cursor.skip_blob()  # error message
         group = cursor.string()
         start = cursor.position
-        cursor.skip_blob()
-        cursor.skip(8)
-        cursor.skip_blob()
-        for _ in range(cursor.count()):
-            skip_consumer_member_head(cursor)
-            for _ in range(cursor.count()):  # subscribed topics
-                cursor.skip_blob()
-            cursor.skip_blob()  # subscribed regular expression
-            for _ in range(2):  # assignment, target
-                for _ in range(cursor.count()):
-                    cursor.skip(16)
-                    cursor.skip_blob()
-                    cursor.skip_int32s()
-                    cursor.skip_tags()
-                cursor.skip_tags()
-            skip_consumer_member_tail(cursor, answer.version)
-        yield Described(group, error, data[start : cursor.position])
+        skip_body(cursor, answer.version)
+        yield Described(group, error, answer.data[start : cursor.position])
         cursor.skip(4)  # authorized operations
         cursor.skip_tags()
+
+
+def read_consumer(answer: Answer) -> Iterator[Described]:
+    """`body`: state, two epochs, assignor, members."""
+    return each_described(answer, _skip_consumer_body)
+
+
+def _skip_consumer_body(cursor: Cursor, version: int) -> None:
+    cursor.skip_blob()
+    cursor.skip(8)
+    cursor.skip_blob()
+    for _ in range(cursor.count()):
+        skip_consumer_member_head(cursor)
+        for _ in range(cursor.count()):  # subscribed topics
+            cursor.skip_blob()
+        cursor.skip_blob()  # subscribed regular expression
+        for _ in range(2):  # assignment, target
+            for _ in range(cursor.count()):
+                cursor.skip(16)
+                cursor.skip_blob()
+                cursor.skip_int32s()
+                cursor.skip_tags()
+            cursor.skip_tags()
+        skip_consumer_member_tail(cursor, version)
 
 
 def skip_consumer_member_head(cursor: Cursor) -> None:

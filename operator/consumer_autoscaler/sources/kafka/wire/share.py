@@ -20,6 +20,7 @@ from consumer_autoscaler.sources.kafka.wire.requests import (
     Committed,
     Described,
     Request,
+    each_described,
 )
 
 _HEAD = struct.Struct(">iqi")  # partition, start offset, leader epoch
@@ -44,29 +45,23 @@ def describe_share(groups: Iterable[str]) -> Request:
 
 def read_share(answer: Answer) -> Iterator[Described]:
     """`body`: state, two epochs, assignor, members."""
-    data = answer.data
-    cursor = Cursor(data, 4)
+    return each_described(answer, _skip_body)
+
+
+def _skip_body(cursor: Cursor, _version: int) -> None:
+    cursor.skip_blob()
+    cursor.skip(8)
+    cursor.skip_blob()
     for _ in range(cursor.count()):
-        error = cursor.int16()
-        cursor.skip_blob()  # error message
-        group = cursor.string()
-        start = cursor.position
-        cursor.skip_blob()
-        cursor.skip(8)
-        cursor.skip_blob()
-        for _ in range(cursor.count()):
-            skip_share_member_head(cursor)
-            for _ in range(cursor.count()):  # subscribed topics
-                cursor.skip_blob()
-            for _ in range(cursor.count()):  # assignment
-                cursor.skip(16)
-                cursor.skip_blob()
-                cursor.skip_int32s()
-                cursor.skip_tags()
+        skip_share_member_head(cursor)
+        for _ in range(cursor.count()):  # subscribed topics
+            cursor.skip_blob()
+        for _ in range(cursor.count()):  # assignment
+            cursor.skip(16)
+            cursor.skip_blob()
+            cursor.skip_int32s()
             cursor.skip_tags()
-            cursor.skip_tags()
-        yield Described(group, error, data[start : cursor.position])
-        cursor.skip(4)  # authorized operations
+        cursor.skip_tags()
         cursor.skip_tags()
 
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from consumer_autoscaler.sources.kafka.wire.codec import NO_TAGS, Cursor, array, string
-from consumer_autoscaler.sources.kafka.wire.requests import STREAMS_GROUP_DESCRIBE, Answer, Described, Request
+from consumer_autoscaler.sources.kafka.wire.requests import (
+    STREAMS_GROUP_DESCRIBE,
+    Answer,
+    Described,
+    Request,
+    each_described,
+)
 
 
 def describe_streams(groups: Iterable[str]) -> Request:
@@ -18,42 +24,36 @@ def describe_streams(groups: Iterable[str]) -> Request:
 
 def read_streams(answer: Answer) -> Iterator[Described]:
     """`body`: state, two epochs, topology, members."""
-    data = answer.data
-    cursor = Cursor(data, 4)
-    for _ in range(cursor.count()):
-        error = cursor.int16()
-        cursor.skip_blob()  # error message
-        group = cursor.string()
-        start = cursor.position
-        cursor.skip_blob()
-        cursor.skip(8)
-        if present(cursor):
-            cursor.skip(4)  # topology epoch
-            for _ in range(cursor.count()):
-                cursor.skip_blob()  # id
-                for _ in range(2):  # source topics, topics written to
-                    for _ in range(cursor.count()):
-                        cursor.skip_blob()
-                for _ in range(2):  # changelogs, repartition topics read
-                    for _ in range(cursor.count()):
-                        cursor.skip_blob()
-                        skip_topic_tail(cursor)
-                cursor.skip_tags()
-            cursor.skip_tags()
+    return each_described(answer, _skip_body)
+
+
+def _skip_body(cursor: Cursor, _version: int) -> None:
+    cursor.skip_blob()
+    cursor.skip(8)
+    if present(cursor):
+        cursor.skip(4)  # topology epoch
         for _ in range(cursor.count()):
-            cursor.skip_blob()  # member
-            cursor.skip(4)  # epoch
-            for _ in range(4):  # instance, rack, client, host
-                cursor.skip_blob()
-            skip_streams_member_middle(cursor)
-            for _ in range(2):  # assignment, target
-                for _ in range(3):  # active, standby, warm-up
-                    _skip_tasks(cursor)
-                cursor.skip_tags()
-            cursor.skip(1)  # is classic
+            cursor.skip_blob()  # id
+            for _ in range(2):  # source topics, topics written to
+                for _ in range(cursor.count()):
+                    cursor.skip_blob()
+            for _ in range(2):  # changelogs, repartition topics read
+                for _ in range(cursor.count()):
+                    cursor.skip_blob()
+                    skip_topic_tail(cursor)
             cursor.skip_tags()
-        yield Described(group, error, data[start : cursor.position])
-        cursor.skip(4)  # authorized operations
+        cursor.skip_tags()
+    for _ in range(cursor.count()):
+        cursor.skip_blob()  # member
+        cursor.skip(4)  # epoch
+        for _ in range(4):  # instance, rack, client, host
+            cursor.skip_blob()
+        skip_streams_member_middle(cursor)
+        for _ in range(2):  # assignment, target
+            for _ in range(3):  # active, standby, warm-up
+                _skip_tasks(cursor)
+            cursor.skip_tags()
+        cursor.skip(1)  # is classic
         cursor.skip_tags()
 
 
