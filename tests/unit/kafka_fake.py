@@ -223,6 +223,8 @@ class FakeBroker:
         self.starts: dict[str, list[int]] = {}
         self.commits: dict[str, dict[str, dict[int, int]]] = {}
         self.states: dict[str, str] = {}
+        self.stale: set[str] = set()
+        """Groups whose commits only a stable read shows, as after a move of the coordinator."""
         self.topic_errors: dict[str, int] = {}
         self.once: dict[int, list[int]] = {}
         """Error codes to answer with, first come first served, by request key."""
@@ -324,7 +326,7 @@ class FakeBroker:
     def _fetch(self, request: Any, error: int) -> Any:
         groups = []
         for group, asked, _ in request[0]:
-            known = self.commits.get(group, {})
+            known = {} if group in self.stale and not request[1] else self.commits.get(group, {})
             if asked is None:
                 wanted = {topic: list(found) for topic, found in known.items()}
             else:

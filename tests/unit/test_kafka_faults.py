@@ -82,6 +82,21 @@ async def test_commits_are_read_before_ends(broker: FakeBroker, source: KafkaLag
     assert max(commits) < min(ends)
 
 
+async def test_a_coordinator_that_lags_behind_its_log_is_asked_for_the_end_of_it(
+    broker: FakeBroker, source: KafkaLagSource
+) -> None:
+    """Commits that were there and are not shown any more are asked for by a stable read before they are given up."""
+    subscription = source.subscribe(request(broker, "orders"))
+    assert isinstance(await subscription.next(), GroupReading)
+    assert not any(asked[1] for key, asked in broker.log if key == OFFSET_FETCH)
+    broker.stale.add("g")
+    seen = [await subscription.next() for _ in range(4)]
+    subscription.close()
+    lags = [each.lag_messages if isinstance(each, GroupReading) else each.reason for each in seen]
+    assert set(lags) <= {36, SourceReason.PARTIAL_READING}
+    assert lags[-1] == 36
+
+
 async def test_metadata_never_asks_for_a_topic_to_be_created(broker: FakeBroker, source: KafkaLagSource) -> None:
     """Every metadata request names its topics and forbids their creation."""
     await refused(source, request(broker, "not-there"))

@@ -51,6 +51,7 @@ class GroupMemory:
     subtopologies: tuple[Subtopology, ...] = ()  # of a Streams group, as last seen
     topics: tuple[str, ...] = ()  # the members' subscriptions, as last seen
     ignored: tuple[str, ...] = ()  # topics with commits of the group that nobody in it subscribes to
+    doubted: bool = False  # commits that were there were not in the last answer
     committed_once: bool = False
     gone_at: float | None = None  # since when a group that had commits is not there
     described_at: float = -float("inf")
@@ -166,13 +167,25 @@ class Coordinators:
         return {group: topics for group, topics in wanted.items() if self._memories[group].kind is GroupKind.SHARE}
 
     async def _fetch(self, node: int, wanted: Wanted) -> None:
+        """Of groups whose commits seem to have gone, the stable ones.
+
+        A coordinator that has just taken over answers from what it knows to be replicated, which in Kafka 4.x may rest
+        behind the log's end until the next write. A stable read waits for the end instead (KIP-447).
+        """
+        doubted = {group: topics for group, topics in wanted.items() if self._memories[group].doubted}
+        certain = {group: topics for group, topics in wanted.items() if group not in doubted}
+        await asyncio.gather(
+            self._fetch_positions(node, certain, stable=False), self._fetch_positions(node, doubted, stable=True)
+        )
+
+    async def _fetch_positions(self, node: int, wanted: Wanted, *, stable: bool) -> None:
         if not wanted:
             return
         items = [self._item(self._memories[group], topics) for group, topics in wanted.items()]
         slices = Slices()
         await slices.breathe()
         try:
-            answer = await self._brokers.ask(node, wire.offset_fetch(items))
+            answer = await self._brokers.ask(node, wire.offset_fetch(items, stable=stable))
             for seen in wire.read_committed(answer.data):
                 self._note(seen.group, seen.error, seen.committed, seen.partition_errors, wanted)
                 await slices.breathe()

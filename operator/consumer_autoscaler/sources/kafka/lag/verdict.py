@@ -192,9 +192,11 @@ def _gone(memory: GroupMemory, now: float, *, commits: bool, topics: bool) -> Ou
     """A refusal when the group is not there, unless its topics are named and it never was."""
     if commits or (topics and memory.facts.state is not GroupState.DEAD):
         memory.gone_at = None
+        memory.doubted = False
         return None
     if memory.committed_once and memory.facts is GONE:
         memory.gone_at = now if memory.gone_at is None else memory.gone_at
+        memory.doubted = True
         if now - memory.gone_at < GONE_SECONDS:
             message = f"group {memory.name} is not there any more; looking again"
             return Outcome(Unavailable(SourceReason.PARTIAL_READING, message))
@@ -237,6 +239,7 @@ def _doubt(
     else:
         first = watch.vanished_at is None
         watch.vanished_at = now if watch.vanished_at is None else watch.vanished_at
+        memory.doubted = True
         if now - watch.vanished_at < VANISHED_SECONDS:
             name, partition = vanished
             message = f"the commit of group {watch.group} on {name}-{partition} has gone; waiting for it"

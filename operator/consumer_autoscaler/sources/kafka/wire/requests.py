@@ -212,9 +212,9 @@ def fetch_item(group: str, partitions: Mapping[str, int] | None) -> bytes:
     return string(group) + array(topics) + NO_TAGS
 
 
-def offset_fetch(items: Iterable[bytes]) -> Request:
-    """Not `require_stable`: a transaction that is open now is lag, not an error."""
-    return Request(OFFSET_FETCH, (8,), array(items) + b"\x00" + NO_TAGS)
+def offset_fetch(items: Iterable[bytes], *, stable: bool = False) -> Request:
+    """`stable` (KIP-447) makes commits of a transaction that is open now an error, where they would be lag."""
+    return Request(OFFSET_FETCH, (8,), array(items) + (b"\x01" if stable else b"\x00") + NO_TAGS)
 
 
 def read_committed(data: bytes) -> Iterator[GroupOffsets]:
