@@ -124,6 +124,19 @@ def test_the_last_partition_in_a_consumers_turn_is_not_late_either(
     assert group.changes(since=900) == 0
 
 
+@pytest.mark.parametrize("rate", [150.0, 300.0, 420.0])
+def test_an_up_is_sized_for_a_load_that_keeps_rising(rate: float) -> None:
+    """Slow polls and pods: a step for the rate that was seen would be outgrown before its pods are there."""
+    group = TurnsGroup(
+        promise(poll_interval_seconds=15),
+        lambda t: demo_load(t) if t < 360 else min(rate, 80 + (rate - 80) * (t - 360) / 30),
+        start_seconds=15.0,
+        pause_seconds=10.0,
+        commit_seconds=5.0,
+    ).run(900)
+    assert group.late_share(60) == 0
+
+
 SHAPES: dict[str, tuple[Callable[[float], float], int]] = {  # the load, and the most scalings in an hour
     "step": (lambda t: 60.0 if t < 300 else 600.0, 6),
     "ramp": (lambda t: 60 + max(0.0, min(540.0, 1.8 * (t - 300))), 5),
