@@ -169,8 +169,8 @@ class Coordinators:
     async def _fetch(self, node: int, wanted: Wanted) -> None:
         """Of groups whose commits seem to have gone, the stable ones.
 
-        A coordinator that has just taken over answers from what it knows to be replicated, which in Kafka 4.x may rest
-        behind the log's end until the next write. A stable read waits for the end instead (KIP-447).
+        A coordinator that has just taken over was seen to know nothing of a group for seconds, on Kafka 4.1. It answers
+        from what it knows to be replicated (KAFKA-14499); a stable read (KIP-447) does not settle for that.
         """
         doubted = {group: topics for group, topics in wanted.items() if self._memories[group].doubted}
         certain = {group: topics for group, topics in wanted.items() if group not in doubted}

@@ -161,6 +161,13 @@ def parse_consumer(body: bytes, version: int) -> GroupFacts:
             topics.update(own, target)
         idle += not own
         skip_consumer_member_tail(cursor, version)
+    return facts_of(state, assignor, members, idle, topics, highest)
+
+
+def facts_of(
+    state: GroupState, assignor: str, members: int, idle: int, topics: set[str], highest: dict[str, int]
+) -> GroupFacts:
+    """Of the kinds whose coordinator assigns (KIP-848, KIP-932): who is idle counts only while the group is Stable."""
     return GroupFacts(
         state=state,
         members=members,

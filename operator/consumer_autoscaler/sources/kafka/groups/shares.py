@@ -13,9 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import OffsetReset, PartitionReading
-from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, group_state, note_assignment
+from consumer_autoscaler.sources.kafka.groups.facts import GroupFacts, facts_of, group_state, note_assignment
 from consumer_autoscaler.sources.kafka.lag.offsets_to_lag import Inconsistent, lag_messages
 from consumer_autoscaler.sources.kafka.wire.codec import Cursor
 from consumer_autoscaler.sources.kafka.wire.share import skip_share_member_head
@@ -40,14 +39,7 @@ def parse_share(body: bytes, _version: int) -> GroupFacts:
         topics.update(sys.intern(cursor.string()) for _ in range(cursor.count()))
         idle += not note_assignment(cursor, highest)
         cursor.skip_tags()
-    return GroupFacts(
-        state=state,
-        members=members,
-        idle_members=idle if state is GroupState.STABLE else 0,
-        assignor=sys.intern(assignor) if members else "",
-        topics=tuple(sorted(topics)) if topics else None,
-        partitions=tuple(highest.items()),
-    )
+    return facts_of(state, assignor, members, idle, topics, highest)
 
 
 def share_readings(
