@@ -25,6 +25,7 @@ from consumer_autoscaler.sources.kafka.access.security import (
     Security,
     Tls,
 )
+from consumer_autoscaler.sources.kafka.inspection.owners import Owners
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
 
 Content = dict[str, bytes]
@@ -68,6 +69,9 @@ class FakeLag:
 
             def look_up_older_than(self, seconds: float | None) -> None:
                 lag.older_than.append(seconds)
+
+            async def owners(self) -> Owners:
+                return {}
 
             def close(self) -> None:
                 lag.open -= 1

@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 FIELD_MANAGER = "consumer-autoscaler"
+POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 PAGE_SIZE = 500
 # A watch is ended by the server after this long and re-opened; the spread keeps many watches from moving in
 # step.
@@ -92,6 +93,7 @@ class Pod:
     name: str
     ip: str | None
     ready: bool
+    deletion_cost: str | None = None  # the annotation as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,12 @@ class Kube:
             raise Invalid("EmptySelector", "refusing to list every pod of a namespace as one target's")
         items, _ = await self._list("pods", _collection("", "v1", namespace, "pods"), query={"labelSelector": selector})
         return [_pod(item) for item in items if _living(item)]
+
+    async def set_deletion_cost(self, namespace: str, pod: str, cost: str | None) -> None:
+        """Which of a ReplicaSet's pods go first (lower ones); None removes it. Needs a right of its own."""
+        path = f"{_collection('', 'v1', namespace, 'pods')}/{quote(pod)}"
+        body: Json = {"metadata": {"annotations": {POD_DELETION_COST: cost}}}
+        await self._transport.request("patch", "pods", path, query={"fieldManager": FIELD_MANAGER}, body=body)
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         """The content of one Secret. Never logged, and kept by nobody but secrets.py."""
@@ -430,4 +438,5 @@ def _living(pod: Json) -> bool:
 def _pod(item: Json) -> Pod:
     status: dict[str, Any] = item.get("status") or {}
     ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
-    return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready)
+    cost = (item["metadata"].get("annotations") or {}).get(POD_DELETION_COST)
+    return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready, cost)

@@ -184,6 +184,7 @@ class EventReason(StrEnum):
     COMMITS_EXPIRE = "CommitsExpire"
     REBALANCING_LONG = "RebalancingLong"
     SCALE_FAILED = "ScaleFailed"
+    DELETION_COST_FAILED = "DeletionCostFailed"
     TARGET_NOT_FOUND = "TargetNotFound"
     EXTERNAL_SCALE_DETECTED = "ExternalScaleDetected"
     CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.access import SaslAccess, TlsAccess, sasl_access, tls_access
 from consumer_autoscaler.resource.spec_schema import (
+    DeletionCost,
     KafkaSourceSpec,
     MetricsPer,
     MetricsPreset,
@@ -85,6 +86,7 @@ class Resource:
     policy: Policy
     kafka: KafkaSpec
     pod_metrics: tuple[PodMetrics, ...] = ()
+    deletion_cost: DeletionCost = DeletionCost.NONE
 
     @property
     def mode(self) -> Mode:
@@ -129,6 +131,7 @@ def parse(body: Mapping[str, Any]) -> Resource:
             **_chosen(isolation_level=kafka.isolation_level),
         ),
         pod_metrics=_pod_metrics(spec),
+        **_chosen(deletion_cost=spec.scaling.deletion_cost if spec.scaling else None),
     )
 
 

@@ -77,6 +77,13 @@ class MetricsPer(StrEnum):
     BATCH = "Batch"
 
 
+class DeletionCost(StrEnum):
+    """Which pods a down ends first. LeastWork: those whose consumers have least to do. None: the cluster's choice."""
+
+    NONE = "None"
+    LEAST_WORK = "LeastWork"
+
+
 class TargetRefSpec(Part):
     api_version: Literal["apps/v1"] = Field(default="apps/v1", description="The API version of the target: apps/v1.")
     kind: TargetKind = Field(
@@ -319,6 +326,12 @@ class ScalingSpec(Part):
     )
     scale_up: ScaleUpSpec | None = Field(default=None, description="How fast replicas may be added.")
     scale_down: ScaleDownSpec | None = Field(default=None, description="How fast replicas may be removed.")
+    deletion_cost: DeletionCost | None = Field(
+        default=None,
+        description="LeastWork: before replicas are removed, mark the pods whose consumers have the least to do, by "
+        "`controller.kubernetes.io/pod-deletion-cost`, so that they go first. For Deployments; needs the right to "
+        "patch pods (deploy/deletion-cost). When not set: None, the cluster chooses.",
+    )
     activation_lag_messages: StrictInt | None = Field(
         default=None,
         ge=0,

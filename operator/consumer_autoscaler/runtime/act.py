@@ -7,7 +7,7 @@ at most; a write without an answer has an unknown outcome and is not repeated: t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,9 +36,19 @@ class Written:
 
 
 async def scale(
-    kube: Kube, resource: Resource, key: TargetKey, *, decided_upon: int, desired: int, may_write: Callable[[], bool]
+    kube: Kube,
+    resource: Resource,
+    key: TargetKey,
+    *,
+    decided_upon: int,
+    desired: int,
+    may_write: Callable[[], bool],
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> Written:
-    """Changes the target from `decided_upon` to `desired` replicas, or says why not. Never raises a KubeError."""
+    """Changes the target from `decided_upon` to `desired` replicas, or says why not. Never raises a KubeError.
+
+    `prepare` is done once, when all speaks for the write, right before it; it must not raise.
+    """
     try:
         body = await kube.get_resource(resource.namespace, resource.name)
         metadata = body.get("metadata") or {}
@@ -60,6 +70,11 @@ async def scale(
             return Written(Outcome.DROPPED, f"the target has {fresh.replicas} replicas, not {decided_upon}")
         if not may_write():
             return Written(Outcome.DROPPED, "this process may not write any more")
+        if prepare is not None:
+            await prepare()
+            prepare = None
+            if not may_write():
+                return Written(Outcome.DROPPED, "this process may not write any more")
         try:
             await kube.set_replicas(key, desired, fresh.resource_version)
         except Conflict:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,7 +40,8 @@ from consumer_autoscaler.decision.values import (
 )
 from consumer_autoscaler.resource import memory, status
 from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, Resource
-from consumer_autoscaler.runtime import act, tell
+from consumer_autoscaler.resource.spec_schema import DeletionCost
+from consumer_autoscaler.runtime import act, least_work, tell
 from consumer_autoscaler.runtime.clock import Clock
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
 from consumer_autoscaler.sources.processing import PodMetrics
@@ -142,7 +143,7 @@ class Autoscaler:
         self.last = Bundle(policy=policy, observation=observation, history=self.history, now=now)
         subscription.look_up_older_than(age_in_doubt(policy, self.history, now))
         self.decision = decision = decide(policy, observation, self.history, now)
-        if not await self._act(decision, observation):
+        if not await self._act(decision, observation, subscription):
             return False
         return await self._report(decision, observation)
 
@@ -223,7 +224,7 @@ class Autoscaler:
     def _metrics_key(self, index: int) -> str:
         return f"{self.resource.uid}/{index}"
 
-    async def _act(self, decision: Decision, observation: Observation) -> bool:
+    async def _act(self, decision: Decision, observation: Observation, subscription: Subscription) -> bool:
         """Writes the decision where it is one to write. False: the resource is gone."""
         scale = observation.scale
         if isinstance(scale, Unavailable):
@@ -240,6 +241,7 @@ class Autoscaler:
             decided_upon=scale.replicas,
             desired=desired,
             may_write=self._parts.may_write,
+            prepare=self._marking(observation, subscription, leaving=scale.replicas - desired),
         )
         match written.outcome:
             case act.Outcome.GONE:
@@ -261,6 +263,29 @@ class Autoscaler:
                 self._able = Unavailable(written.reason, written.message)
                 log.warning("scale=failed target=%s to=%d error=%s", self.key.text, desired, written.message)
         return True
+
+    def _marking(
+        self, observation: Observation, subscription: Subscription, *, leaving: int
+    ) -> Callable[[], Awaitable[None]] | None:
+        """What is to be done before a down of `leaving` pods, where the user wants those with the least work to go."""
+        group, view = observation.group, self._parts.targets.get(self.key)
+        wanted = self.resource.deletion_cost is DeletionCost.LEAST_WORK and self.key.kind == "Deployment"
+        if not wanted or leaving <= 0 or view is None or isinstance(group, Unavailable):
+            return None
+
+        async def mark() -> None:
+            problem = await least_work.mark(
+                self._parts.kube,
+                subscription,
+                namespace=self.key.namespace,
+                selector=view.selector,
+                group=group,
+                leaving=leaving,
+            )
+            if problem:
+                tell.not_marked(self._parts.events, self._ref, self._target_ref(), problem)
+
+        return mark
 
     def _pods_missing(self, scale: Scale, now: float) -> Unavailable | None:
         """Pods that are asked for and do not come, for longer than any start that was seen."""

@@ -28,6 +28,7 @@ from consumer_autoscaler.sources.kafka.access.security import (
     Security,
     Tls,
 )
+from consumer_autoscaler.sources.kafka.inspection.owners import Owners
 from consumer_autoscaler.sources.protocol import GroupRequest, LagSource, Subscription
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,9 @@ class _ThroughSecrets:
         self._older_than_seconds = seconds
         if self._inner is not None:
             self._inner.look_up_older_than(seconds)
+
+    async def owners(self) -> Owners:
+        return {} if self._inner is None else await self._inner.owners()
 
     def close(self) -> None:
         if self._inner is not None:

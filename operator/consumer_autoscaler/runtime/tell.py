@@ -43,6 +43,11 @@ def external_change(events: EventRecorder, resource: ObjectRef, target: ObjectRe
     events.record(resource, "Warning", EventReason.EXTERNAL_SCALE_DETECTED, note, action="Observe", related=target)
 
 
+def not_marked(events: EventRecorder, resource: ObjectRef, target: ObjectRef, why: str) -> None:
+    note = f"`scaling.deletionCost` could not be followed, the target was scaled all the same: {why}"
+    events.record(resource, "Warning", EventReason.DELETION_COST_FAILED, note, action="Scale", related=target)
+
+
 def transitions(events: EventRecorder, resource: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """One Event for each condition whose status or reason turned into something a person wants to know."""
     before = {c["type"]: (c["status"], c["reason"]) for c in old.get("conditions") or ()}

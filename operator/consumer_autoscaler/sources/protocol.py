@@ -11,6 +11,7 @@ from typing import Protocol
 
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
 from consumer_autoscaler.sources.kafka.access.security import Security
+from consumer_autoscaler.sources.kafka.inspection.owners import Owners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,10 @@ class Subscription(Protocol):
 
     def look_up_older_than(self, seconds: float | None) -> None:
         """From the next tick on, readings also say whether an unprocessed record is older than that; None: no more."""
+        ...
+
+    async def owners(self) -> Owners:
+        """Which member of the group has which partition now, asked for anew; empty where nobody says it."""
         ...
 
     def close(self) -> None:

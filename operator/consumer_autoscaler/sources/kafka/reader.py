@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
 from consumer_autoscaler.sources.kafka.access.security import Security
+from consumer_autoscaler.sources.kafka.broker import BrokerFailed
 from consumer_autoscaler.sources.kafka.brokers import Brokers
+from consumer_autoscaler.sources.kafka.inspection.owners import Owners, read_owners
 from consumer_autoscaler.sources.kafka.lag.verdict import Watch
 from consumer_autoscaler.sources.kafka.reading import ClusterReader, Results
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
+from consumer_autoscaler.sources.kafka.topology import Topology
 from consumer_autoscaler.sources.protocol import GroupRequest
 
 log = logging.getLogger(__name__)
@@ -59,6 +62,9 @@ class KafkaSubscription:
 
     def look_up_older_than(self, seconds: float | None) -> None:
         self.watch.older_than_seconds = seconds
+
+    async def owners(self) -> Owners:
+        return await self._schedule.owners(self.watch.group)
 
     def close(self) -> None:
         if not self._closed:
@@ -99,6 +105,9 @@ class _Schedule:
         self._joiners.discard(subscription)
         if not self.subscribers:
             self._cluster.drop(self)
+
+    async def owners(self, group: str) -> Owners:
+        return await self._cluster.owners(group)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -184,6 +193,12 @@ class _Cluster:
         if interval_seconds not in self._schedules:
             self._schedules[interval_seconds] = _Schedule(self, interval_seconds, self._source.own_stats)
         return self._schedules[interval_seconds]
+
+    async def owners(self, group: str) -> Owners:
+        try:
+            return (await read_owners(self.brokers, Topology(self.brokers), [group])).get(group, {})
+        except BrokerFailed:
+            return {}
 
     def drop(self, schedule: _Schedule) -> None:
         """Ends a schedule that nobody is on, and the cluster with its last one."""
