@@ -23,8 +23,8 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 parts: install   ## The programs of the test bed: from the cache, downloaded and verified, or built
 	$(BIN)/python -m bed.parts
 
-demo: install    ## The main job on a real control plane and a real broker (KEEP=1 leaves them up)
-	$(BIN)/python -m bed.demo $(if $(KEEP),--keep)
+demo: install    ## The main job on real parts (KEEP=1 leaves them up), or SCENARIO=payments | shared-limit
+	$(BIN)/python -m bed.demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
 
 test: parts      ## All tests that fit into a coffee break
 	$(BIN)/python -m pytest -m "not long" $(ARGS)

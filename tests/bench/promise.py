@@ -14,8 +14,8 @@ from dataclasses import asdict
 
 from tests.bench.common import Bar, Samples, finish, say
 
-from bed.demo import PROFILE
 from bed.scenario import PARTITIONS, RATE_PER_REPLICA, Scenario
+from bed.stories import PROFILE
 from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.values import Policy
 

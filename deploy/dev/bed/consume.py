@@ -1,8 +1,10 @@
 """A group consumer with a limited write rate, as one that writes to a database in batches.
 
 A write of n records takes n / rate seconds, at most `--batch` records at a time, so one replica manages a fixed
-number of records per second. Offsets are committed every `--commit-interval` seconds, before partitions are given
-up, and at the end. SIGTERM gives the unfinished write up, commits what is done and leaves the group.
+number of records per second. `--pace FILE` says how long records take instead, and may change under way (see pace);
+with `--database` each write waits for a database besides, which all consumers share. Offsets are committed every
+`--commit-interval` seconds, before partitions are given up, and at the end. SIGTERM gives the unfinished write up,
+commits what is done and leaves the group.
 
 Serves `/metrics` (processing time per record) and `/ready` (200 once it is a member of the group) on
 POD_IP:`--port`; the age of records at their commit goes to RESULTS_DIR/POD_NAME.jsonl (see lateness).
@@ -14,9 +16,10 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,8 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from bed import lateness
+from bed.database import Connection
+from bed.pace import Pace, PaceFile
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +44,7 @@ _ASSIGNORS = {
     "roundrobin": RoundRobinPartitionAssignor,
     "sticky": StickyPartitionAssignor,
 }
+_Fetched = dict[TopicPartition, list[ConsumerRecord[Any, Any]]]
 _POLL_MS = 200
 _STOP_SECONDS = 5.0
 
@@ -48,14 +54,15 @@ class Settings:
     bootstrap: str
     group: str
     topics: tuple[str, ...]
-    rate_per_second: float
+    pace: Callable[[], Pace]
     batch: int
     commit_interval_seconds: float
     session_timeout_seconds: float
     heartbeat_seconds: float
     assignor: str
     name: str
-    results: Path | None
+    results: Path | None = None
+    database: str | None = None  # HOST:PORT
 
 
 class LimitedConsumer:
@@ -88,6 +95,8 @@ class LimitedConsumer:
         self._rebalances = 0
         self._ages = lateness.Ages()
         self._free_at = 0.0
+        self._chance = random.Random(settings.name)
+        self._database = Connection(settings.database) if settings.database else None
 
     async def run(self) -> None:
         self._consumer.subscribe(list(self._settings.topics), listener=_Rebalance(self))
@@ -96,11 +105,16 @@ class LimitedConsumer:
         try:
             while not self.stop.is_set():
                 fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.batch)
-                records = [record for part in fetched.values() for record in part]
+                pace = self._settings.pace()
+                records = [record for part in self._unstuck(fetched, pace.stuck).values() for record in part]
                 rebalances = self._rebalances
+                if not records:
+                    continue
+                begin = time.monotonic()
                 # After a rebalance everybody reads on from the commits, so this write will be done again.
-                if records and await self._write(len(records)) and rebalances == self._rebalances:
-                    self._finish(records)
+                written = await self._write(pace.draw(len(records), self._chance), len(records))
+                if written and rebalances == self._rebalances:
+                    self._finish(records, (time.monotonic() - begin) / len(records))
         finally:
             reporter.cancel()
             with suppress(KafkaError, TimeoutError):
@@ -109,6 +123,8 @@ class LimitedConsumer:
             self._report()
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._consumer.stop()  # leaves the group, so that the others take over at once
+            if self._database:
+                await self._database.aclose()
 
     async def commit(self) -> None:
         """Commits what is written; the records of a refused commit are not counted, others will read them."""
@@ -132,19 +148,39 @@ class LimitedConsumer:
         await self.commit()
         self._done.clear()
 
-    async def _write(self, count: int) -> bool:
-        """Waits as long as the database would take; False when it was given up because of the end."""
+    def _unstuck(self, fetched: _Fetched, stuck: Sequence[str]) -> _Fetched:
+        """Without the partitions that are stuck: they are paused where they are, and go on from there."""
+        names = {tp: f"{tp.topic}-{tp.partition}" for tp in self._consumer.assignment()}
+        self._consumer.pause(*(tp for tp, name in names.items() if name in stuck))
+        self._consumer.resume(*(tp for tp in self._consumer.paused() if names.get(tp) not in stuck))
+        for tp, records in fetched.items():
+            if names.get(tp) in stuck:
+                self._consumer.seek(tp, records[0].offset)
+        return {tp: records for tp, records in fetched.items() if names.get(tp) not in stuck}
+
+    async def _write(self, seconds: float, rows: int) -> bool:
+        """Waits as long as the work and the database take; False when it was given up because of the end."""
         loop = asyncio.get_running_loop()
-        self._free_at = max(loop.time(), self._free_at) + count / self._settings.rate_per_second
+        self._free_at = max(loop.time(), self._free_at) + seconds
         try:
             async with asyncio.timeout_at(self._free_at):
                 await self.stop.wait()
         except TimeoutError:
-            return True
+            return self._database is None or await self._through(self._database, rows)
         return False
 
-    def _finish(self, records: Iterable[ConsumerRecord[Any, Any]]) -> None:
-        seconds = 1 / self._settings.rate_per_second
+    async def _through(self, database: Connection, rows: int) -> bool:
+        writing, ending = asyncio.create_task(database.write(rows)), asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((writing, ending), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+            return writing.done()
+        finally:
+            writing.cancel()
+            ending.cancel()
+
+    def _finish(self, records: Iterable[ConsumerRecord[Any, Any]], seconds: float) -> None:
         for record in records:
             self._done.setdefault(TopicPartition(record.topic, record.partition), []).append(record)
             self._processing.labels(self._settings.group, record.topic).observe(seconds)
@@ -165,12 +201,17 @@ class LimitedConsumer:
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, consumer: LimitedConsumer) -> None:
         self._consumer = consumer
+        self._revoked_at: float | None = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         if revoked:
+            self._revoked_at = time.monotonic()
             await self._consumer.give_up()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        if self._revoked_at is not None:
+            log.info("paused=%.3f", time.monotonic() - self._revoked_at)
+            self._revoked_at = None
         self._consumer.joined = True  # also without partitions: an idle member is ready
 
 
@@ -205,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--group", required=True)
     parser.add_argument("--topic", required=True, action="append", help="may be given more than once")
     parser.add_argument("--rate", type=float, required=True, help="records per second that one replica writes")
+    parser.add_argument("--pace", type=Path, help="a file that says how long records take, instead of --rate")
+    parser.add_argument("--database", metavar="HOST:PORT", help="that each write goes to, shared by all consumers")
     parser.add_argument("--batch", type=int, default=100, help="records per write at most")
     parser.add_argument("--commit-interval", type=float, default=1.0, help="seconds")
     parser.add_argument("--session-timeout", type=float, default=10.0, help="seconds")
@@ -216,11 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path(results) if results else None, help="a folder")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    constant = Pace(seconds_per_record=1 / options.rate)
     settings = Settings(
         bootstrap=options.bootstrap,
         group=options.group,
         topics=tuple(options.topic),
-        rate_per_second=options.rate,
+        pace=PaceFile(options.pace, constant).read if options.pace else lambda: constant,
         batch=options.batch,
         commit_interval_seconds=options.commit_interval,
         session_timeout_seconds=options.session_timeout,
@@ -228,5 +272,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         assignor=options.assignor,
         name=options.name,
         results=options.results,
+        database=options.database,
     )
     asyncio.run(serve(settings, os.environ.get("POD_IP", "127.0.0.1"), options.port))

@@ -1,8 +1,12 @@
-"""The main job, played live: `make demo`.
+"""The main job, played live: `make demo`, or another story: `make demo SCENARIO=payments`.
 
-A load rises to ten times its base and falls again; the operator keeps the promise of 60 s and comes back. Shows what
-happens while it happens, then a summary and `demo.png`. Exit status 0 only if the group was scaled up, caught up with
-no late message, came back to within one replica of its start, and never had more replicas than partitions.
+telemetry: a load rises to ten times its base and falls again; the operator keeps the promise of 60 s and comes back.
+payments: records take 50 to 2000 ms, and their mean wanders; the promise is kept without going to and fro.
+shared-limit: a database behind all consumers takes half of what arrives; the operator says so and stops adding.
+
+Shows what happens while it happens, then a summary and `demo.png`. Exit status 0 only if all that the story is about
+was seen: for telemetry that the group was scaled up, caught up with no late message, came back to within one replica
+of its start, and never had more replicas than partitions.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import argparse
 import signal
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -20,38 +25,38 @@ from rich.table import Table
 from bed import parts
 from bed.picture import draw
 from bed.processes import ProcessFailed
-from bed.scenario import NAME, PARTITIONS, Sample, Scenario, Summary, say
+from bed.scenario import Sample, Scenario, Summary, say
+from bed.stories import STORIES, Story
 
-BASE, PEAK = 80.0, 800.0  # records per second
-PROFILE = [(0.0, BASE), (25.0, BASE), (75.0, PEAK), (165.0, PEAK), (190.0, BASE), (325.0, BASE)]
-CAUGHT_UP_LAG = 4 * BASE  # what is committed within a few seconds is no backlog
 _SPARK = "▁▂▃▄▅▆▇█"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bed.demo", description=__doc__)
+    parser.add_argument("--scenario", choices=sorted(STORIES), default="telemetry")
     parser.add_argument("--keep", action="store_true", help="leave the bed up at the end, until Ctrl-C")
     parser.add_argument("--picture", type=Path, default=Path("demo.png"))
     options = parser.parse_args()
+    story = STORIES[options.scenario]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         parts.ensure("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
         parts.kafka_libs()
-        with Scenario() as scene:
-            _play(scene)
+        with Scenario(story.setting) as scene:
+            _play(scene, story)
             summary = scene.summary()
             say("drawing the picture")
             draw(
                 scene.samples,
                 options.picture,
-                promise_seconds=scene.promise_seconds,
-                partitions=PARTITIONS,
-                title="Ten times the load and back, with a promise of 60 s",
+                promise_seconds=story.setting.promise_seconds,
+                most=min(story.setting.max_replicas, story.setting.partitions),
+                title=story.title,
             )
-            problems = verdict(summary)
-            _tell(scene, summary, problems, options.picture)
+            problems = story.verdict(scene.samples, summary)
+            _tell(scene, story, summary, problems, options.picture)
             if options.keep:
-                _keep(scene)
+                _keep(scene, story)
         return 1 if problems else 0
     except KeyboardInterrupt:
         say("stopped")
@@ -61,28 +66,14 @@ def main() -> int:
         return 1
 
 
-def verdict(summary: Summary) -> list[str]:
-    """What the demo has to show and did not; empty when all is well."""
-    checks = {
-        "the group was not scaled up": summary.replicas_most > summary.replicas_first,
-        f"{summary.late_share:.3%} of the messages were late": summary.late_share == 0,
-        f"the group has not caught up: {summary.lag_last} messages of lag": summary.lag_last is not None
-        and summary.lag_last <= CAUGHT_UP_LAG,
-        f"it did not come back: {summary.replicas_last} replicas": abs(summary.replicas_last - summary.replicas_first)
-        <= 1,
-        f"{summary.replicas_most} replicas are more than there are partitions": summary.replicas_most <= PARTITIONS,
-        "nothing was consumed": summary.records > 0,
-    }
-    return [problem for problem, holds in checks.items() if not holds]
-
-
-def _play(scene: Scenario) -> None:
-    scene.begin(PROFILE)
-    say(f"the load begins: {BASE:.0f} records/s, up to {PEAK:.0f}/s, and back; {PROFILE[-1][0]:.0f} s in all")
-    with _Screen() as screen:
+def _play(scene: Scenario, story: Story) -> None:
+    end, rates = story.profile[-1][0], [rate for _, rate in story.profile]
+    scene.begin(story.profile)
+    say(f"the load begins: {rates[0]:.0f} records/s, at most {max(rates):.0f}/s; {end:.0f} s in all")
+    with _Screen(end) as screen:
         event, looks = "", 0
         tick = threading.Event()
-        while not scene.samples or scene.samples[-1].seconds < PROFILE[-1][0]:
+        while not scene.samples or scene.samples[-1].seconds < end:
             sample = scene.look()
             if looks % 3 == 0:
                 event = scene.last_event() or event
@@ -94,7 +85,8 @@ def _play(scene: Scenario) -> None:
 class _Screen:
     """A live table on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, end_seconds: float) -> None:
+        self._end_seconds = end_seconds
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._said_at = -100.0
@@ -119,7 +111,7 @@ class _Screen:
             )
 
     def _table(self, now: Sample, samples: list[Sample], event: str) -> Table:
-        table = Table(title=f"{now.seconds:.0f} of {PROFILE[-1][0]:.0f} s", title_justify="left", width=100)
+        table = Table(title=f"{now.seconds:.0f} of {self._end_seconds:.0f} s", title_justify="left", width=100)
         table.add_column("", width=18)
         table.add_column("now", justify="right", width=12)
         table.add_column("so far", width=60)
@@ -129,8 +121,12 @@ class _Screen:
             ("oldest waits, s", _n(now.delay_seconds), [s.delay_seconds or 0 for s in samples]),
             ("replicas (ready)", f"{now.replicas} ({now.ready})", [float(s.replicas) for s in samples]),
         ]
+        if now.seconds_per_record is not None:
+            times = [1000 * (s.seconds_per_record or 0) for s in samples]
+            rows.insert(1, ("a record takes, ms", _n(times[-1]), times))
         for name, value, past in rows:
             table.add_row(name, value, _spark(past))
+        table.add_row("behind because", "", now.backpressured)
         table.caption, table.caption_justify = event[:200], "left"
         return table
 
@@ -146,30 +142,41 @@ def _n(value: float | None) -> str:
     return "?" if value is None else f"{value:.0f}"
 
 
-def _tell(scene: Scenario, summary: Summary, problems: list[str], picture: Path) -> None:
+def _tell(scene: Scenario, story: Story, summary: Summary, problems: list[str], picture: Path) -> None:
     kubectl = scene.controlplane.kubectl
     print(f"\n{summary.records} records, each committed within {summary.delay_max_seconds} s at the latest")
-    print(f"late (over {scene.promise_seconds} s): {summary.late_share:.3%}")
+    print(f"late (over {story.setting.promise_seconds} s): {summary.late_share:.3%}")
     print(
         f"replicas {summary.replicas_first} → {summary.replicas_most} → {summary.replicas_last}"
-        f" of {PARTITIONS} at most, {summary.scalings} scalings, {summary.replica_seconds:.0f} replica-seconds"
+        f" of {story.setting.max_replicas} at most, {summary.scalings} scalings,"
+        f" {summary.replica_seconds:.0f} replica-seconds"
     )
     print("\n$ kubectl get cas\n" + kubectl("get", "cas"))
     chosen = "involvedObject.kind=ConsumerAutoscaler"
     print("$ kubectl get events\n" + kubectl("get", "events", "--field-selector", chosen))
+    print(f"behind, as the operator says: {_reasons(scene.samples)}")
     print(f"picture: {picture}")
-    print("result: " + ("; ".join(problems) if problems else "the promise was kept, and nothing was wasted for long"))
+    print("result: " + ("; ".join(problems) if problems else story.well))
 
 
-def _keep(scene: Scenario) -> None:
+def _reasons(samples: list[Sample]) -> str:
+    """How long each reason of `Backpressured` held, in the order in which they came up."""
+    seconds: dict[str, float] = {}
+    for here, after in pairwise(samples):
+        seconds[here.backpressured] = seconds.get(here.backpressured, 0.0) + after.seconds - here.seconds
+    return ", ".join(f"{reason} {length:.0f} s" for reason, length in seconds.items() if reason)
+
+
+def _keep(scene: Scenario, story: Story) -> None:
+    name, base = story.setting.name, story.profile[-1][1]
     print("\nThe bed stays up until Ctrl-C. In another terminal:\n")
     print(f"  export KUBECONFIG={scene.controlplane.kubeconfig}")
     print("  kubectl get cas -w")
-    print(f"  kubectl describe cas {NAME}")
-    print(f'  kubectl patch cas {NAME} --type merge -p \'{{"spec":{{"mode":"Observe"}}}}\'')
-    print(f"  .venv/bin/consumer-autoscaler explain default/{NAME}")
+    print(f"  kubectl describe cas {name}")
+    print(f'  kubectl patch cas {name} --type merge -p \'{{"spec":{{"mode":"Observe"}}}}\'')
+    print(f"  .venv/bin/consumer-autoscaler explain default/{name}")
     print(f"  curl -s http://127.0.0.1:{scene.operator.port}/metrics | grep consumer_autoscaler_lag")
-    scene.begin([(0.0, BASE), (86400.0, BASE)])
+    scene.begin(((0.0, base), (86400.0, base)))
     threading.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""A producer that follows a load profile, evenly over the partitions.
+"""A producer that follows a load profile, evenly over the partitions or with one that gets more.
 
 Records carry the time of sending (CreateTime), so that their age at the commit can be told. With `--results` it
 appends one JSON line per second: {"at", "sent", "acknowledged", "failed", "planned_per_second"}.
@@ -9,15 +9,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import signal
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
+
+from bed import pace
 
 _TICK_SECONDS = 0.02
 _START_SECONDS = 30.0
@@ -30,6 +34,13 @@ class Profile:
     point and, while it lasts, after the last one."""
 
     points: tuple[tuple[float, float], ...]
+    _times: list[float] = field(init=False, repr=False, compare=False)
+    _areas: list[float] = field(init=False, repr=False, compare=False)  # until each point
+
+    def __post_init__(self) -> None:
+        parts = [(t1 - t0) * (r0 + r1) / 2 for (t0, r0), (t1, r1) in pairwise(self.points)]
+        object.__setattr__(self, "_times", [t for t, _ in self.points])
+        object.__setattr__(self, "_areas", list(accumulate(parts, initial=self.points[0][0] * self.points[0][1])))
 
     @classmethod
     def parse(cls, text: str) -> Profile:
@@ -38,7 +49,7 @@ class Profile:
             return cls(((0.0, float(text)),))
         pairs = [item.split(":") for item in text.split(",")]
         points = tuple((float(seconds), float(rate)) for seconds, rate in pairs)
-        if sorted(points) != list(points) or any(rate < 0 for _, rate in points):
+        if any(a[0] > b[0] for a, b in pairwise(points)) or any(rate < 0 for _, rate in points):
             raise ValueError("a profile needs rising seconds and rates of 0 or more")
         return cls(points)
 
@@ -49,27 +60,34 @@ class Profile:
 
     def rate(self, seconds: float) -> float:
         """Records per second at that time."""
-        if seconds <= self.points[0][0]:
-            return self.points[0][1]
-        for (t0, r0), (t1, r1) in pairwise(self.points):
-            if seconds < t1:
-                return r0 + (r1 - r0) * (seconds - t0) / (t1 - t0)
-        return self.points[-1][1]
+        return pace.at(self.points, seconds)
 
     def records(self, seconds: float) -> float:
         """Records due from the start until then: the area under the profile."""
-        times = [0.0, *(t for t, _ in self.points if 0 < t < seconds), seconds]
-        return sum((self.rate(a) + self.rate(b - 1e-9)) / 2 * (b - a) for a, b in pairwise(times))
+        (first_at, first_rate), last_rate = self.points[0], self.points[-1][1]
+        if seconds <= first_at:
+            return seconds * first_rate
+        place = bisect_right(self._times, seconds) - 1
+        (t0, r0), done = self.points[place], self._areas[place]
+        if place + 1 == len(self.points):
+            return done + (seconds - t0) * last_rate
+        t1, r1 = self.points[place + 1]
+        now = r0 + (r1 - r0) * (seconds - t0) / (t1 - t0)
+        return done + (seconds - t0) * (r0 + now) / 2
 
 
 class LoadProducer:
     """Sends what the profile says is due and counts what the broker has acknowledged."""
 
-    def __init__(self, bootstrap: str, topic: str, partitions: int, *, record_bytes: int = 100) -> None:
+    def __init__(
+        self, bootstrap: str, topic: str, partitions: int, *, record_bytes: int = 100, hot_share: float = 0.0
+    ) -> None:
+        """`hot_share` of all records go to partition 0 beside its even share of the others."""
         self._bootstrap = bootstrap
         self._topic = topic
         self._partitions = partitions
         self._value = bytes(record_bytes)
+        self._hot_share, self._chance = hot_share, random.Random(topic)
         self.sent = 0
         self.acknowledged = 0
         self.failed = 0
@@ -99,7 +117,9 @@ class LoadProducer:
             self._report(results, 0.0)
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
-        future = await producer.send(self._topic, self._value, partition=self.sent % self._partitions)
+        hot = self._hot_share > 0 and self._chance.random() < self._hot_share
+        partition = 0 if hot else self.sent % self._partitions
+        future = await producer.send(self._topic, self._value, partition=partition)
         future.add_done_callback(self._settled)
         self.sent += 1
 
@@ -131,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--profile", type=Profile.parse, required=True, help="seconds:rate,… or one rate")
     parser.add_argument("--duration", type=float, help="seconds (default: until the profile's last point)")
+    parser.add_argument("--hot-share", type=float, default=0.0, help="of the records, to partition 0 besides")
     parser.add_argument("--record-bytes", type=int, default=100)
     parser.add_argument("--results", type=Path, help="append one JSON line per second here, not to stdout")
     options = parser.parse_args(arguments)
@@ -141,7 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        load = LoadProducer(options.bootstrap, options.topic, options.partitions, record_bytes=options.record_bytes)
+        load = LoadProducer(
+            options.bootstrap,
+            options.topic,
+            options.partitions,
+            record_bytes=options.record_bytes,
+            hot_share=options.hot_share,
+        )
         await load.run(profile, duration_seconds=duration, stop=stop, results=options.results)
         return 1 if load.failed else 0
 
