@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from bed.paths import REPOSITORY
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.resource.processing import PodMetrics
+from consumer_autoscaler.resource.processing_schema import MetricsPer, MetricsPreset
 from consumer_autoscaler.resource.spec import (
     InvalidSpec,
     KafkaSpec,
-    PodMetrics,
     Resource,
     Target,
     parse,
 )
-from consumer_autoscaler.resource.spec_schema import MetricsPer, MetricsPreset, Spec, TargetKind
+from consumer_autoscaler.resource.spec_schema import Spec, TargetKind
 
 METADATA = {"namespace": "shop", "name": "payments", "uid": "6f0c", "generation": 3}
 SMALLEST: dict[str, Any] = {
@@ -111,7 +112,7 @@ def test_every_field_reaches_its_place() -> None:
         offset_reset=OffsetReset.EARLIEST,
         isolation_level=IsolationLevel.READ_COMMITTED,
     )
-    assert resource.pod_metrics == (
+    assert resource.processing == (
         PodMetrics(9100, MetricsPreset.SPRING, MetricsPer.BATCH),
         PodMetrics(9101, MetricsPreset.AUTO, MetricsPer.RECORD, "/actuator/prometheus"),
     )

@@ -17,9 +17,10 @@ from consumer_autoscaler.decision.history import (
 )
 from consumer_autoscaler.decision.levels import Levels, levels_for
 from consumer_autoscaler.decision.tracks import Track, follow, waited_seconds
-from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, ProcessingTime, Scale
+from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, ProcessingTime, Scale, Unavailable
 
 REMEMBERED_DURATIONS = 3
+PROCESSING_TIME_INTERVALS = 5  # how long a processing time stands while its source fails
 LONGEST_DURATION_SECONDS = 900.0  # a start that took longer was no start: image missing, no room
 
 
@@ -30,7 +31,9 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
         history = _follow_replicas(history, scale, now)
     if isinstance(observation.processing, ProcessingTime) and observation.processing.seconds_per_record > 0:
         per_replica = policy.consumers_per_pod / observation.processing.seconds_per_record
-        history = replace(history, busy_per_replica=per_replica)
+        history = replace(history, busy_per_replica=per_replica, busy_at=now)
+    elif isinstance(observation.processing, Unavailable) and _aged(policy, history, now):
+        history = replace(history, busy_per_replica=None, busy_at=None)
 
     group = observation.group
     if not isinstance(group, GroupReading):
@@ -79,6 +82,11 @@ def age_in_doubt(policy: Policy, history: History, now: float) -> int | None:
         return promise
     young = now - history.began_at < promise  # what came before is not known by interpolation
     return promise if delay > promise / 2 or (young and delay > 0) else None
+
+
+def _aged(policy: Policy, history: History, now: float) -> bool:
+    stands_for_seconds = PROCESSING_TIME_INTERVALS * policy.poll_interval_seconds
+    return history.busy_at is not None and now - history.busy_at > stands_for_seconds
 
 
 def _longest_gap_seconds(policy: Policy) -> float:

@@ -43,12 +43,13 @@ def source_healthy(policy: Policy, observation: Observation, history: History) -
         return Condition(ConditionType.SOURCE_HEALTHY, FALSE, processing.reason, processing.message)
     if group.unscalable is not None:
         return Condition(ConditionType.SOURCE_HEALTHY, FALSE, group.unscalable.reason, group.unscalable.message)
+    fallback = processing.instead_of if processing else ""
+    notes = (group.note, _consumers_per_pod(policy, group, observation.scale, history), fallback)
     return Condition(
         ConditionType.SOURCE_HEALTHY,
         TRUE,
-        group.warning or SourceReason.VALID,
-        "; ".join(filter(None, (group.note, _consumers_per_pod(policy, group, observation.scale, history))))
-        or "lag was read from all partitions",
+        group.warning or (SourceReason.PROCESSING_TIME_FALLBACK if fallback else SourceReason.VALID),
+        "; ".join(filter(None, notes)) or "lag was read from all partitions",
     )
 
 

@@ -66,6 +66,7 @@ class History:
     seen_per_replica: float = 0.0  # the most that was consumed per replica's worth, a lower bound of the capacity
     saturation: Saturation | None = None
     busy_per_replica: float | None = None  # from processing time: what a replica could do if nothing else took time
+    busy_at: float | None = None  # when that was last told
 
     replicas: int | None = None  # the target's count when last seen or written
     changed_at: float | None = None  # last change of it, by whomever

@@ -58,6 +58,7 @@ class SourceReason(StrEnum):
     RETENTION_NEAR = "RetentionNear"
     COMMITS_EXPIRE = "CommitsExpire"
     REBALANCING_LONG = "RebalancingLong"
+    PROCESSING_TIME_FALLBACK = "ProcessingTimeFallback"
 
 
 class ScaleReason(StrEnum):
@@ -183,6 +184,7 @@ class EventReason(StrEnum):
     RETENTION_NEAR = "RetentionNear"
     COMMITS_EXPIRE = "CommitsExpire"
     REBALANCING_LONG = "RebalancingLong"
+    PROCESSING_TIME_FALLBACK = "ProcessingTimeFallback"
     SCALE_FAILED = "ScaleFailed"
     DELETION_COST_FAILED = "DeletionCostFailed"
     TARGET_NOT_FOUND = "TargetNotFound"

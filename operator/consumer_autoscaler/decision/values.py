@@ -180,6 +180,7 @@ class ProcessingTime:
     p95_seconds: float | None = None
     p99_seconds: float | None = None
     source: str = ""
+    instead_of: str = ""  # which sources of more trust failed, and why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,8 @@ def tls_access(spec: TlsSpec) -> TlsAccess:
         return TlsAccess(ca=_ca(spec.ca_secret_ref))
     return TlsAccess(
         ca=_ca(spec.ca_secret_ref),
-        certificate=SecretKey(own.name, _keys(own.certificate_key, "tls.crt", "user.crt")),
-        private_key=SecretKey(own.name, _keys(own.private_key_key, "tls.key", "user.key")),
+        certificate=SecretKey(own.name, secret_keys(own.certificate_key, "tls.crt", "user.crt")),
+        private_key=SecretKey(own.name, secret_keys(own.private_key_key, "tls.key", "user.key")),
     )
 
 
@@ -64,8 +64,8 @@ def sasl_access(spec: SaslSpec) -> SaslAccess:
     named = not ref.username_key and how not in _USERNAME
     return SaslAccess(
         mechanism=how,
-        username=SecretKey(ref.name, _keys(ref.username_key, *_USERNAME.get(how, ("username",))), or_name=named),
-        password=SecretKey(ref.name, _keys(ref.password_key, *_PASSWORD.get(how, ("password",)))),
+        username=SecretKey(ref.name, secret_keys(ref.username_key, *_USERNAME.get(how, ("username",))), or_name=named),
+        password=SecretKey(ref.name, secret_keys(ref.password_key, *_PASSWORD.get(how, ("password",)))),
         session_token=_session_token(ref.name, ref.session_token_key) if how is SaslMechanism.AWS_MSK_IAM else None,
         token_endpoint=oauth.token_endpoint if oauth else "",
         scope=(oauth.scope or "") if oauth else "",
@@ -75,12 +75,13 @@ def sasl_access(spec: SaslSpec) -> SaslAccess:
 
 
 def _session_token(secret: str, key: str | None) -> SecretKey:
-    return SecretKey(secret, _keys(key, "session-token"), optional=key is None)
+    return SecretKey(secret, secret_keys(key, "session-token"), optional=key is None)
 
 
 def _ca(ref: CaSecretRef | None) -> SecretKey | None:
-    return None if ref is None else SecretKey(ref.name, _keys(ref.key, "ca.crt"))
+    return None if ref is None else SecretKey(ref.name, secret_keys(ref.key, "ca.crt"))
 
 
-def _keys(chosen: str | None, *usual: str) -> tuple[str, ...]:
+def secret_keys(chosen: str | None, *usual: str) -> tuple[str, ...]:
+    """The key that the user chose, else the usual ones."""
     return (chosen,) if chosen else usual

@@ -29,12 +29,12 @@ _OAUTH = "`oauth` must be set with mechanism OAUTHBEARER, and only with it"
 _AWS = "`awsRegion` must be set with mechanism AWS_MSK_IAM, and only with it"
 _SESSION = "`sessionTokenKey` is for mechanism AWS_MSK_IAM only"
 
-_SecretName = Annotated[
+SecretName = Annotated[
     str,
     Field(min_length=1, max_length=253),
     Matches(DNS_SUBDOMAIN, "must be the name of a Secret: lower-case letters, digits, '-' and '.'"),
 ]
-_SecretKey = Annotated[
+SecretKeyName = Annotated[
     str,
     Field(min_length=1, max_length=253),
     Matches(r"[-._a-zA-Z0-9]+", "must be a key of a Secret: letters, digits, '-', '_' and '.'"),
@@ -42,20 +42,20 @@ _SecretKey = Annotated[
 
 
 class CaSecretRef(Part):
-    name: _SecretName = Field(description="Name of a Secret in the namespace of this resource.")
-    key: _SecretKey | None = Field(
+    name: SecretName = Field(description="Name of a Secret in the namespace of this resource.")
+    key: SecretKeyName | None = Field(
         default=None, description="The key that holds the CA certificates in PEM. When not set: `ca.crt`."
     )
 
 
 class CertificateSecretRef(Part):
-    name: _SecretName = Field(description="Name of a Secret in the namespace of this resource.")
-    certificate_key: _SecretKey | None = Field(
+    name: SecretName = Field(description="Name of a Secret in the namespace of this resource.")
+    certificate_key: SecretKeyName | None = Field(
         default=None,
         description="The key that holds the certificate in PEM. When not set: `tls.crt`, as cert-manager writes it, "
         "or `user.crt`, as Strimzi does.",
     )
-    private_key_key: _SecretKey | None = Field(
+    private_key_key: SecretKeyName | None = Field(
         default=None,
         description="The key that holds the private key in PEM, without a password. When not set: `tls.key` or "
         "`user.key`.",
@@ -65,27 +65,27 @@ class CertificateSecretRef(Part):
 class TlsSpec(Part):
     ca_secret_ref: CaSecretRef | None = Field(
         default=None,
-        description="The CA that signed the brokers' certificates. When not set: those that the operator's system "
+        description="The CA that signed the servers' certificates. When not set: those that the operator's system "
         "trusts.",
     )
     certificate_secret_ref: CertificateSecretRef | None = Field(
-        default=None, description="A certificate for the operator itself, where brokers want one (mutual TLS)."
+        default=None, description="A certificate for the operator itself, where servers want one (mutual TLS)."
     )
 
 
 class CredentialsSecretRef(Part):
-    name: _SecretName = Field(description="Name of a Secret in the namespace of this resource.")
-    username_key: _SecretKey | None = Field(
+    name: SecretName = Field(description="Name of a Secret in the namespace of this resource.")
+    username_key: SecretKeyName | None = Field(
         default=None,
         description="The key that holds who logs in. When not set: for OAUTHBEARER `client-id`, for AWS_MSK_IAM "
         "`access-key-id`, else `username`, and where there is no such key, as in Strimzi's Secrets, the Secret's name.",
     )
-    password_key: _SecretKey | None = Field(
+    password_key: SecretKeyName | None = Field(
         default=None,
         description="The key that holds the password. When not set: for OAUTHBEARER `client-secret`, for AWS_MSK_IAM "
         "`secret-access-key`, else `password`.",
     )
-    session_token_key: _SecretKey | None = Field(
+    session_token_key: SecretKeyName | None = Field(
         default=None,
         description="With AWS_MSK_IAM, the key that holds the session token of temporary credentials. When not set: "
         "`session-token`, if it is there.",

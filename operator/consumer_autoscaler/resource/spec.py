@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.access import SaslAccess, TlsAccess, sasl_access, tls_access
+from consumer_autoscaler.resource.processing import ProcessingSource, processing_sources
 from consumer_autoscaler.resource.spec_schema import (
     DeletionCost,
     KafkaSourceSpec,
-    MetricsPer,
-    MetricsPreset,
     ScaleDownSpec,
     ScaleUpSpec,
     ScalingSpec,
@@ -64,19 +63,9 @@ class KafkaSpec:
     sasl: SaslAccess | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PodMetrics:
-    """Where the consumers' pods say how long a record takes, and in whose words."""
-
-    port: int
-    preset: MetricsPreset = MetricsPreset.AUTO
-    per: MetricsPer = MetricsPer.RECORD
-    path: str = "/metrics"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """One ConsumerAutoscaler, checked. `pod_metrics` is in order of trust."""
+    """One ConsumerAutoscaler, checked. `processing` is in order of trust."""
 
     namespace: str
     name: str
@@ -85,7 +74,7 @@ class Resource:
     target: Target
     policy: Policy
     kafka: KafkaSpec
-    pod_metrics: tuple[PodMetrics, ...] = ()
+    processing: tuple[ProcessingSource, ...] = ()
     deletion_cost: DeletionCost = DeletionCost.NONE
 
     @property
@@ -130,7 +119,7 @@ def parse(body: Mapping[str, Any]) -> Resource:
             sasl=sasl_access(kafka.sasl) if kafka.sasl else None,
             **_chosen(isolation_level=kafka.isolation_level),
         ),
-        pod_metrics=_pod_metrics(spec),
+        processing=processing_sources(spec.processing_time),
         **_chosen(deletion_cost=spec.scaling.deletion_cost if spec.scaling else None),
     )
 
@@ -167,15 +156,6 @@ def _down_cooldown(spec: Spec, down: ScaleDownSpec) -> int | None:
     if down.cooldown_seconds is None and spec.objective.lag_per_replica is not None:
         return LAG_PER_REPLICA_DOWN_COOLDOWN_SECONDS
     return down.cooldown_seconds
-
-
-def _pod_metrics(spec: Spec) -> tuple[PodMetrics, ...]:
-    wanted = [source.pod_metrics for source in spec.processing_time.sources] if spec.processing_time else []
-    return tuple(
-        PodMetrics(port=each.port, **_chosen(preset=each.preset, per=each.per, path=each.path))
-        for each in wanted
-        if each
-    )
 
 
 def _addresses(bootstrap_servers: str) -> tuple[str, ...]:

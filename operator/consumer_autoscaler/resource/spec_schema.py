@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, StrictInt, model_validator
 
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
 from consumer_autoscaler.resource.access_schema import SaslMechanism, SaslSpec, TlsSpec
+from consumer_autoscaler.resource.processing_schema import ProcessingTimeSpec
 from consumer_autoscaler.resource.schema_rules import (
     BOOTSTRAP_SERVERS,
     DNS_LABEL,
@@ -42,7 +43,6 @@ _ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be s
 _MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
 _SOURCE_KIND = "exactly one kind of source must be set: `kafka`"
 _MSK_TLS = "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`; `tls: {}` is enough"
-_TIME_KIND = "exactly one kind of source must be set: `podMetrics`"
 
 _TUNING = {field.name: field.default for field in fields(Policy)}
 
@@ -57,24 +57,6 @@ class TargetKind(StrEnum):
 
     DEPLOYMENT = "Deployment"
     STATEFUL_SET = "StatefulSet"
-
-
-class MetricsPreset(StrEnum):
-    """Whose metric names are looked for."""
-
-    AUTO = "Auto"
-    OPEN_TELEMETRY = "OpenTelemetry"
-    SPRING = "Spring"
-    QUARKUS = "Quarkus"
-    FAUST = "Faust"
-    CONVENTION = "Convention"
-
-
-class MetricsPer(StrEnum):
-    """What one measurement covers."""
-
-    RECORD = "Record"
-    BATCH = "Batch"
 
 
 class DeletionCost(StrEnum):
@@ -214,54 +196,6 @@ class CapacitySpec(Part):
         le=MAX_MESSAGES,
         description="How many records one replica can process in a minute, as far as you know. Used until "
         "it is measured.",
-    )
-
-
-class PodMetricsSpec(Part):
-    port: StrictInt = Field(ge=1, le=65_535, description="The port at which each pod of the target serves its metrics.")
-    path: (
-        Annotated[
-            str,
-            Field(min_length=1, max_length=256),
-            Matches(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "must be a path that begins with '/', without a query"),
-        ]
-        | None
-    ) = Field(
-        default=None,
-        description="Where on that port, such as /actuator/prometheus (Spring) or /q/metrics (Quarkus). When not "
-        "set: /metrics.",
-    )
-    preset: MetricsPreset | None = Field(
-        default=None,
-        description="Whose metric names to look for: OpenTelemetry, Spring, Quarkus, Faust, or Convention "
-        "for `kafka_consumer_processing_seconds`. Auto: the first of them that is there.",
-    )
-    per: MetricsPer | None = Field(
-        default=None,
-        description="What one measurement covers: one Record, or the whole Batch of one poll. When not set: Record.",
-    )
-
-
-class ProcessingTimeSourceSpec(Part):
-    model_config = ConfigDict(json_schema_extra=cel("has(self.podMetrics)", _TIME_KIND))
-
-    pod_metrics: PodMetricsSpec | None = Field(
-        default=None, description="Read from the Prometheus metrics that the consumers' pods serve."
-    )
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        if self.pod_metrics is None:
-            refuse(_TIME_KIND)
-        return self
-
-
-class ProcessingTimeSpec(Part):
-    sources: list[ProcessingTimeSourceSpec] = Field(
-        min_length=1,
-        max_length=3,
-        description="Where to read it, in order of trust: the first that answers counts.",
-        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
 

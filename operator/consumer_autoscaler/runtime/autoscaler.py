@@ -34,7 +34,6 @@ from consumer_autoscaler.decision.values import (
     GroupReading,
     Mode,
     Observation,
-    ProcessingTime,
     Scale,
     Unavailable,
 )
@@ -44,7 +43,7 @@ from consumer_autoscaler.resource.spec_schema import DeletionCost
 from consumer_autoscaler.runtime import act, least_work, tell
 from consumer_autoscaler.runtime.clock import Clock
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
-from consumer_autoscaler.sources.processing import PodMetrics
+from consumer_autoscaler.runtime.processing_time import ProcessingTimes
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
 log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class Parts:
 
     kube: Kube
     targets: Targets
-    pod_metrics: PodMetrics
+    processing: ProcessingTimes
     events: EventRecorder
     clock: Clock
     may_write: Callable[[], bool]  # the Lease, asked immediately before each write
@@ -97,7 +96,6 @@ class Autoscaler:
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
         self._able: Unavailable | None = None
         self._replicas_not_ready_since: float | None = None
-        self._consumed_at_metrics: int | None = None
 
     @property
     def conditions(self) -> tuple[Mapping[str, Any], ...]:
@@ -132,8 +130,7 @@ class Autoscaler:
                     await asyncio.sleep(AFTER_A_FAILURE_SECONDS)
         finally:
             subscription.close()
-            for index in range(len(self.resource.pod_metrics)):
-                self._parts.pod_metrics.forget(self._metrics_key(index))
+            self._parts.processing.forget(self.resource)
 
     async def cycle(self, subscription: Subscription) -> bool:
         """One cycle. False: the resource is gone and there is nothing left to do."""
@@ -156,7 +153,7 @@ class Autoscaler:
             self.read_at = now
         else:
             self.counts.source_failures += group.reason is not SourceReason.NOT_READ_YET
-        processing = await self._processing_time(pods_at, now)
+        processing = await self._parts.processing.read(self.resource, self.history, pods_at, now)
         return Observation(at=self._parts.clock(), group=group, scale=scale, processing=processing)
 
     async def _scale(self) -> tuple[Scale | Unavailable, TargetView | None]:
@@ -188,41 +185,6 @@ class Autoscaler:
         if scaled_at is not None and scaled_at > (self.history.scaled_at or 0.0):
             scaled_at = min(scaled_at, self._parts.clock())
             self.history = replace(self.history, scaled_at=scaled_at, changed_at=scaled_at)
-
-    async def _processing_time(self, view: TargetView | None, now: float) -> ProcessingTime | Unavailable | None:
-        """From the first source that answers, in the user's order of trust."""
-        wanted = self.resource.pod_metrics
-        if not wanted or view is None or self.history.replicas == 0:
-            return None
-        try:
-            pods = await self._parts.kube.pods(self.resource.namespace, view.selector)
-        except KubeError as error:
-            return Unavailable(SourceReason.PROCESSING_TIME_UNAVAILABLE, f"the pods cannot be listed: {error}")
-        ready = [(pod.name, pod.ip) for pod in pods if pod.ready and pod.ip]
-        consumed = self.history.samples[-1].consumed if self.history.samples else None
-        before, self._consumed_at_metrics = self._consumed_at_metrics, consumed
-        records = None if consumed is None or before is None else float(consumed - before)
-        results: list[Unavailable | None] = []
-        for index, source in enumerate(wanted):
-            result = await self._parts.pod_metrics.read(
-                key=self._metrics_key(index),
-                pods=ready,
-                port=source.port,
-                path=source.path,
-                preset=str(source.preset),
-                per=source.per.value,
-                group=self.resource.kafka.consumer_group,
-                topics=self.resource.kafka.topics,
-                consumed_records=records,
-                at=now,
-            )
-            if isinstance(result, ProcessingTime):
-                return result
-            results.append(result)
-        return None if None in results else results[-1]  # one that has nothing to measure has answered
-
-    def _metrics_key(self, index: int) -> str:
-        return f"{self.resource.uid}/{index}"
 
     async def _act(self, decision: Decision, observation: Observation, subscription: Subscription) -> bool:
         """Writes the decision where it is one to write. False: the resource is gone."""

@@ -12,13 +12,14 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
-from consumer_autoscaler.cluster.secrets import ReadSecret, Secrets
+from consumer_autoscaler.cluster.errors import KubeError
+from consumer_autoscaler.cluster.secrets import Secrets
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, Unavailable
-from consumer_autoscaler.resource.access import SaslAccess, SecretKey
+from consumer_autoscaler.resource.access import SaslAccess
 from consumer_autoscaler.resource.access_schema import SaslMechanism
 from consumer_autoscaler.resource.spec import KafkaSpec
+from consumer_autoscaler.runtime.secret_texts import SecretTexts, Unresolved
 from consumer_autoscaler.sources.kafka.access.security import (
     AwsLogin,
     Login,
@@ -35,13 +36,8 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 300.0
 AFTER_A_REFUSAL_SECONDS = 10.0
-MAX_TEXT_BYTES = 256 * 1024  # a bundle of CAs is far smaller
 
 _FLAG = "start the operator with --allow-passwords-without-tls"
-
-
-class Unresolved(Exception):
-    """What a resource names cannot be used; the message names the Secret and the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class KafkaAccess:
 
     async def resolve(self, namespace: str, kafka: KafkaSpec, *, max_age_seconds: float) -> tuple[Security, float]:
         """The way in, and when the oldest part of it was read (the loop's time). Raises Unresolved, KubeError."""
-        reading = _Reading(self.secrets, namespace, max_age_seconds)
+        reading = SecretTexts(self.secrets, namespace, max_age_seconds)
         tls: Tls | None = None
         if kafka.tls is not None:
             tls = Tls(
@@ -72,7 +68,7 @@ class KafkaAccess:
         login = await self._login(reading, kafka.sasl, encrypted=tls is not None) if kafka.sasl is not None else None
         return Security(tls=tls, login=login), reading.oldest_at
 
-    async def _login(self, reading: _Reading, sasl: SaslAccess, *, encrypted: bool) -> Login:
+    async def _login(self, reading: SecretTexts, sasl: SaslAccess, *, encrypted: bool) -> Login:
         mechanism = Mechanism(sasl.mechanism.value)
         if mechanism.reveals and not encrypted and not self.allow_passwords_without_tls:
             raise Unresolved(f"{mechanism} without TLS shows the login to whoever listens: set `tls`, or {_FLAG}")
@@ -102,53 +98,6 @@ class KafkaAccess:
                 )
             case _:
                 return PasswordLogin(mechanism=mechanism, username=username, password=password)
-
-
-class _Reading:
-    """Reads the keys of one resource's Secrets, each Secret once."""
-
-    def __init__(self, secrets: Secrets, namespace: str, max_age_seconds: float) -> None:
-        self._secrets = secrets
-        self._namespace = namespace
-        self._max_age_seconds = max_age_seconds
-        self._read: dict[str, ReadSecret] = {}
-        self._began_at = asyncio.get_running_loop().time()
-
-    @property
-    def oldest_at(self) -> float:
-        return min((each.at for each in self._read.values()), default=self._began_at)
-
-    async def text(self, wanted: SecretKey | None) -> str:
-        """Empty when nothing is wanted."""
-        if wanted is None:
-            return ""
-        data = (await self._secret(wanted.secret)).data
-        value = next((data[key] for key in wanted.keys if key in data), None)
-        if value is None:
-            if wanted.optional:
-                return ""
-            if wanted.or_name:
-                return wanted.secret
-            raise Unresolved(f"Secret {wanted.secret} has no key {' or '.join(wanted.keys)}")
-        where = f"Secret {wanted.secret}: {' or '.join(wanted.keys)}"
-        if not value or len(value) > MAX_TEXT_BYTES:
-            raise Unresolved(f"{where} {'is longer than 256 KiB' if value else 'is empty'}")
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            raise Unresolved(f"{where} is not text in UTF-8") from None
-
-    async def _secret(self, name: str) -> ReadSecret:
-        if name not in self._read:
-            try:
-                found = await self._secrets.read(self._namespace, name, max_age_seconds=self._max_age_seconds)
-            except NotFound:
-                raise Unresolved(f"there is no Secret {name} in namespace {self._namespace}") from None
-            except Forbidden:
-                words = f"the operator may not read Secret {name}: give it the right to get Secrets in namespace"
-                raise Unresolved(f"{words} {self._namespace} (docs/kafka-access.md)") from None
-            self._read[name] = found
-        return self._read[name]
 
 
 class _ThroughSecrets:

@@ -22,11 +22,14 @@ from consumer_autoscaler.runtime.fleet import Fleet
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
 from consumer_autoscaler.runtime.metrics import Snapshot, registry_with
 from consumer_autoscaler.runtime.pauses import short_pauses
+from consumer_autoscaler.runtime.processing_time import ProcessingTimes
 from consumer_autoscaler.runtime.settings import Settings
 from consumer_autoscaler.runtime.web import Health, WebServer
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.pod_http import PodHttp
 from consumer_autoscaler.sources.processing import PodMetrics
+from consumer_autoscaler.sources.prometheus import PrometheusMetrics
+from consumer_autoscaler.sources.prometheus_http import PrometheusHttp
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +86,18 @@ async def run(settings: Settings) -> int:
         )
         may_write = (lambda: lease.held) if settings.leader_election else (lambda: True)
         lag = KafkaLagSource(clock, request_timeout_seconds=settings.request_timeout_seconds)
-        pod_metrics = PodMetrics(PodHttp(allow_loopback=settings.allow_loopback_pods))
+        secrets = Secrets(kube)
+        processing = ProcessingTimes(
+            kube,
+            secrets,
+            PodMetrics(PodHttp(allow_loopback=settings.allow_loopback_pods)),
+            PrometheusMetrics(PrometheusHttp(allow_loopback=settings.allow_loopback_pods)),
+            allow_passwords_without_tls=settings.allow_passwords_without_tls,
+        )
         events = EventRecorder(kube, instance=settings.identity, wall_clock=clock, may_post=may_write)
         targets = Targets(kube)
-        access = KafkaAccess(lag, Secrets(kube), settings.allow_passwords_without_tls)
-        fleet = Fleet(Parts(kube, targets, pod_metrics, events, clock, may_write, access))
+        access = KafkaAccess(lag, secrets, settings.allow_passwords_without_tls)
+        fleet = Fleet(Parts(kube, targets, processing, events, clock, may_write, access))
         resync = Resync(kube, fleet, interval_seconds=settings.resync_seconds)
         web = WebServer(
             host=settings.listen_host,
@@ -109,7 +119,7 @@ async def run(settings: Settings) -> int:
         await _or_stop(targets.wait_synced(), stop)
         await stack.enter_async_context(resync)
         log.info("operator=started namespaces=%s", ",".join(settings.namespaces) or "all")
-        await watch(fleet, kube=kube, stop=stop, closing=(resync, fleet, lag, pod_metrics, events, targets, web))
+        await watch(fleet, kube=kube, stop=stop, closing=(resync, fleet, lag, processing, events, targets, web))
     log.info("operator=stopped lease_lost=%s", lease.lost.is_set())
     return 1 if lease.lost.is_set() else 0
 

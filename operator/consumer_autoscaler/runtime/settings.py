@@ -43,10 +43,11 @@ class Settings(BaseModel):
     )
     resync_seconds: float = Field(default=300, ge=1, description="All resources are listed anew this often.")
     allow_loopback_pods: bool = Field(
-        default=False, description="Read metrics of pods with loopback addresses, as the test bed's have."
+        default=False, description="Read metrics at loopback addresses, as the test bed's pods have."
     )
     allow_passwords_without_tls: bool = Field(
-        default=False, description="Allow logins by PLAIN and OAUTHBEARER, and token endpoints, without TLS."
+        default=False,
+        description="Allow logins that show a secret without TLS: to brokers, token endpoints and Prometheus.",
     )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
     log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json.")

@@ -204,7 +204,7 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
         rebalance=Rebalance(options.rebalance),
         assignor=Assignor(options.assignor),
         order=Order(options.order),
-        pod_metrics=resource is not None and bool(resource.pod_metrics),
+        pod_metrics=resource is not None and bool(resource.processing),
         commit_seconds=_positive("--commit", options.commit),
         faults=tuple(_fault(text, options.partitions) for text in options.fault),
         tick_seconds=1.0 if promise_tick >= 1 else 0.25,

@@ -92,6 +92,31 @@ def read_families(page: bytes, base: str, *, any_prefix: bool = False) -> dict[s
     return {name: {labels: _whole(part, name) for labels, part in f.items()} for name, f in families.items()}
 
 
+def read_samples(page: bytes, name: str) -> dict[Labels, float]:
+    """The samples of the one metric `name`, without those that are NaN: a gauge that has nothing to say yet.
+
+    Raises MalformedMetrics, and nothing else, whatever the page contains.
+    """
+    wanted = name.encode()
+    samples: dict[Labels, float] = {}
+    for number, line in enumerate(_lines_with(page, wanted)):
+        if number >= MAX_LINES:
+            raise MalformedMetrics(f"{name} is on more than {MAX_LINES} lines")
+        found = _NAME.match(line)
+        if found is None or found[0] != wanted:
+            continue
+        if len(line) > MAX_LINE_BYTES:
+            raise MalformedMetrics(f"{name} has a line that is too long")
+        labels, _, value = _sample(line, found.end(), name, may_be_nan=True)
+        if labels in samples:
+            raise MalformedMetrics(f"{name} is there twice with the same labels")
+        if len(samples) >= MAX_SERIES:
+            raise MalformedMetrics(f"{name} has more than {MAX_SERIES} series")
+        if not math.isnan(value):
+            samples[labels] = value
+    return samples
+
+
 def _lines_with(page: bytes, wanted: bytes) -> Iterator[bytes]:
     """Each line that contains `wanted`, once. Linear in the page: the search goes on behind the line."""
     at = page.find(wanted)
@@ -115,7 +140,7 @@ def _check_type(line: bytes, wanted: bytes, any_prefix: bool) -> None:
         raise MalformedMetrics(f"{declared[1].decode()} is not a histogram or summary but another type")
 
 
-def _sample(line: bytes, at: int, name: str) -> tuple[Labels, float | None, float]:
+def _sample(line: bytes, at: int, name: str, *, may_be_nan: bool = False) -> tuple[Labels, float | None, float]:
     """Labels, bucket bound if there is one, and value of one line behind its name."""
     labels: list[tuple[str, str]] = []
     bound: float | None = None
@@ -136,7 +161,7 @@ def _sample(line: bytes, at: int, name: str) -> tuple[Labels, float | None, floa
     if value is None:
         raise MalformedMetrics(f"{name} has no value")
     number = _number(value[1], name)
-    if math.isnan(number) or math.isinf(number):
+    if math.isinf(number) or (math.isnan(number) and not may_be_nan):
         raise MalformedMetrics(f"{name} is not a finite number")
     if number < 0:
         raise MalformedMetrics(f"{name} is negative")

@@ -16,21 +16,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
-from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
-from consumer_autoscaler.sources.exposition import Family, MalformedMetrics, read_families
-from consumer_autoscaler.sources.increase import Increase, combined, increase, percentile
-from consumer_autoscaler.sources.presets import AUTO, Preset
+from consumer_autoscaler.sources.exposition import Family, MalformedMetrics, read_families, read_samples
+from consumer_autoscaler.sources.gauges import GaugePreset, Workers, samples_of, work_between, workers_of
+from consumer_autoscaler.sources.increase import Increase, combined, increase
+from consumer_autoscaler.sources.measured import GOOD_FOR_INTERVALS, processing_time, unavailable, when_idle
+from consumer_autoscaler.sources.presets import AUTO, AnyPreset, CustomMetric, Preset
 
 Pod = tuple[str, str]  # name and IP: a StatefulSet gives the same name to the next pod
 Per = Literal["Record", "Batch"]
 
-GOOD_FOR_INTERVALS = 5  # how long a mean stands in while nothing is processed
 LONGEST_INTERVAL_SECONDS = 300.0  # between polls; a longer gap is a pause, not an interval
-LEAST_SECONDS_PER_RECORD = 1e-9  # outside these the metric is in another unit or made up
-MOST_SECONDS_PER_RECORD = 86_400.0
 _NAMED_FAILURES = 3
 
 
@@ -44,6 +42,10 @@ class Question:
     per: Per
     group: str
     topics: frozenset[str]
+    custom: CustomMetric | None = None
+
+
+Told = Family | Workers | str  # what a page says by one preset; a text is what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class PodPage:
     """What one pod's page said at `at`: by preset, the series of this group, or what is wrong with them."""
 
     at: float
-    families: Mapping[str, Family | str]
+    families: Mapping[str, Told]
     foreign: bool = False  # there are series, but all of another group or of other topics
 
 
@@ -67,34 +69,42 @@ class Memory:
     good: ProcessingTime | None = None
 
 
-def read_page(page: bytes, presets: Sequence[Preset], group: str, topics: frozenset[str], at: float) -> PodPage | str:
+def read_page(
+    page: bytes, presets: Sequence[AnyPreset], group: str, topics: frozenset[str], at: float
+) -> PodPage | str:
     """The presets' series on an untrusted page; a sentence when it is no page of metrics. Never raises."""
     if page.lstrip()[:1] in (b"<", b"{", b"["):
         return "sent something else than Prometheus metrics"
-    families: dict[str, Family | str] = {}
+    families: dict[str, Told] = {}
     foreign = False
     for preset in presets:
-        found = _family(page, preset)
-        if not isinstance(found, str):
-            everything, found = found, preset.select(found, group=group, topics=topics)
-            foreign = foreign or len(found) < len(everything)
-        families[preset.name] = found
+        try:
+            if isinstance(preset, GaugePreset):
+                families[preset.name] = _workers(page, preset, topics)
+                continue
+            everything = read_families(page, preset.metric, any_prefix=preset.any_prefix)
+        except MalformedMetrics as problem:
+            families[preset.name] = f"sent unusable metrics: {problem}"
+            continue
+        if len(everything) > 1:
+            families[preset.name] = f"has several metrics that end in {preset.metric}"
+            continue
+        family = next(iter(everything.values()), {})
+        families[preset.name] = own = preset.select(family, group=group, topics=topics)
+        foreign = foreign or len(own) < len(family)
     return PodPage(at, families, foreign and not any(families.values()))
 
 
-def _family(page: bytes, preset: Preset) -> Family | str:
-    try:
-        families = read_families(page, preset.metric, any_prefix=preset.any_prefix)
-    except MalformedMetrics as problem:
-        return f"sent unusable metrics: {problem}"
-    if len(families) > 1:
-        return f"has several metrics that end in {preset.metric}"
-    return next(iter(families.values()), {})
+def _workers(page: bytes, preset: GaugePreset, topics: frozenset[str]) -> Workers:
+    def first(names: Iterable[str]) -> list[tuple[dict[str, str], float]]:
+        return samples_of(next(filter(None, (read_samples(page, name) for name in names)), {}))
+
+    return workers_of(preset, first(preset.work_metrics), first(preset.records_metrics), topics)
 
 
 def conclude(
     memory: Memory,
-    presets: Sequence[Preset],
+    presets: Sequence[AnyPreset],
     answers: Mapping[Pod, PodPage | str],
     consumed_records: float | None,
     at: float,
@@ -122,13 +132,13 @@ def conclude(
                 problems.setdefault(pod, found)
     usable = [pod for pod in answers if pod not in problems]
     if 2 * len(usable) <= len(answers):
-        return _unavailable(
+        return unavailable(
             f"{len(usable)} of {len(answers)} pods could be read, more than half are needed: {_named(problems)}"
         )
     if preset is None:
         asked = presets[0].metric if memory.question.preset != AUTO else "a metric that a preset knows"
         scope = " for this group and its topics" if any(pages[pod].foreign for pod in usable) else ""
-        return _unavailable(f"none of the {len(usable)} pods that were read has {asked}{scope}")
+        return unavailable(f"none of the {len(usable)} pods that were read has {asked}{scope}")
 
     batch = memory.question.per == "Batch" and not preset.always_per_record
     parts: list[Increase] = []
@@ -138,73 +148,55 @@ def conclude(
             continue
         if batch and before.at != earlier_at:
             continue  # the records are known for the last interval only
-        was, now_is = before.families[preset.name], now.families[preset.name]
-        if not isinstance(was, str) and not isinstance(now_is, str):
-            parts.append(increase(was, now_is))
+        moved_in_pod = _increase(preset, before, now)
+        if moved_in_pod is not None:
+            parts.append(moved_in_pod)
     if not parts:
         return None  # a first reading of these pods: the time is known after the next one
     moved = combined(parts)
     if moved.count <= 0:
-        return _when_idle(memory, len(parts), consumed_records, at)
+        return when_idle(
+            memory.good,
+            committed=consumed_records is not None and consumed_records >= 1,
+            who=f"{len(parts)} pods count none between two readings",
+            interval_seconds=memory.interval_seconds,
+            at=at,
+        )
 
     source = f"{preset.name} ({preset.metric}), {len(parts)} of {len(answers)} pods"
     records = moved.count
     if batch:
         share = len(parts) / len(answers)
         if consumed_records is None or not 1 <= consumed_records < math.inf:
-            return _unavailable(f"{preset.metric} is per batch, and how many records the batches held is not known")
+            return unavailable(f"{preset.metric} is per batch, and how many records the batches held is not known")
         records = consumed_records * share
         source += ", records from the offsets" + (", shared equally" if share < 1 else "")
-    result = _processing_time(moved, records, preset, batch=batch, source=source, at=at)
+    result = processing_time(
+        moved, records, metric=preset.metric, unit_seconds=preset.unit_seconds, batch=batch, source=source, at=at
+    )
     if isinstance(result, ProcessingTime):
         memory.good = result
     return result
 
 
-def _carried_by_most(presets: Sequence[Preset], pages: Iterable[PodPage]) -> Preset | None:
+def _carried_by_most(presets: Sequence[AnyPreset], pages: Iterable[PodPage]) -> AnyPreset | None:
     """The preset whose series most pods have, of equals the first; None when no pod has any."""
     carriers = Counter(
         name for page in pages for name, family in page.families.items() if family and not isinstance(family, str)
     )
-    best = max(presets, key=lambda preset: carriers[preset.name])
-    return best if carriers[best.name] else None
+    found = [preset for preset in presets if carriers[preset.name]]
+    timers = [preset for preset in found if isinstance(preset, Preset)]
+    return max(timers or found, key=lambda preset: carriers[preset.name], default=None)  # timers say it exactly
 
 
-def _when_idle(
-    memory: Memory, pods: int, consumed_records: float | None, at: float
-) -> ProcessingTime | Unavailable | None:
-    """An idle group is no failure; one that commits records while its metric stands still is."""
-    good = memory.good
-    if good is not None and at - good.at <= GOOD_FOR_INTERVALS * memory.interval_seconds:
-        return good
-    if consumed_records is None or consumed_records < 1:
+def _increase(preset: AnyPreset, before: PodPage, now: PodPage) -> Increase | None:
+    """What one pod did between its two pages; None where one of them is unusable."""
+    was, now_is = before.families[preset.name], now.families[preset.name]
+    if isinstance(was, str) or isinstance(now_is, str):
         return None
-    return _unavailable(f"records were committed, but the metrics of {pods} pods count none between two readings")
-
-
-def _processing_time(
-    moved: Increase, records: float, preset: Preset, *, batch: bool, source: str, at: float
-) -> ProcessingTime | Unavailable:
-    seconds = moved.total * preset.unit_seconds / records
-    if not LEAST_SECONDS_PER_RECORD <= seconds <= MOST_SECONDS_PER_RECORD:
-        return _unavailable(f"{preset.metric} says {seconds:.3g} s per record, which cannot be")
-
-    def at_share(share: float) -> float | None:
-        # The time of a batch divided by its mean size would be no percentile of records.
-        value = None if batch else percentile(share, moved.buckets)
-        if value is None or value * preset.unit_seconds > MOST_SECONDS_PER_RECORD:
-            return None
-        return value * preset.unit_seconds
-
-    return ProcessingTime(
-        at=at,
-        seconds_per_record=seconds,
-        records=records,
-        p50_seconds=at_share(0.5),
-        p95_seconds=at_share(0.95),
-        p99_seconds=at_share(0.99),
-        source=source,
-    )
+    if isinstance(preset, Preset):
+        return increase(cast(Family, was), cast(Family, now_is))
+    return work_between(preset, cast(Workers, was), cast(Workers, now_is), now.at - before.at)
 
 
 def _named(problems: Mapping[Pod, str]) -> str:
@@ -213,7 +205,3 @@ def _named(problems: Mapping[Pod, str]) -> str:
     text = "; ".join(f"{name} {problem}" for name, problem in named[:_NAMED_FAILURES])
     more = len(named) - _NAMED_FAILURES
     return text + (f"; and {more} more" if more > 0 else "")
-
-
-def _unavailable(message: str) -> Unavailable:
-    return Unavailable(SourceReason.PROCESSING_TIME_UNAVAILABLE, message)

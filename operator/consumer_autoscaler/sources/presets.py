@@ -12,13 +12,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from consumer_autoscaler.sources.exposition import Family, Labels
+from consumer_autoscaler.sources.gauges import JAVA_CLIENT, STREAMS, GaugePreset
 
 AUTO = "Auto"
+CUSTOM = "Custom"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One framework's histogram or summary."""
+    """One framework's histogram or summary. Those that tell it by gauges are in `gauges`."""
 
     name: str
     metric: str  # without _sum, _count, _bucket
@@ -28,6 +30,7 @@ class Preset:
     group_labels: tuple[str, ...] = ()
     topic_labels: tuple[str, ...] = ()
     fixed_labels: tuple[tuple[str, str], ...] = ()
+    required_labels: tuple[tuple[str, str], ...] = ()  # a series without them is not taken
     channel_label: str | None = None  # separates streams of one process, without naming group or topic
 
     def select(self, family: Family, *, group: str, topics: Collection[str]) -> Family:
@@ -48,6 +51,7 @@ class Preset:
             all(labels.get(name, group) == group for name in self.group_labels)
             and all(name not in labels or labels[name] in topics for name in self.topic_labels if topics)
             and all(labels.get(name, value) == value for name, value in self.fixed_labels)
+            and all(labels.get(name) == value for name, value in self.required_labels)
         )
 
 
@@ -98,13 +102,30 @@ FAUST = Preset(
     any_prefix=True,
 )
 
-PRESETS = (CONVENTION, OPEN_TELEMETRY, SPRING, QUARKUS, FAUST)  # in the order Auto prefers them
+AnyPreset = Preset | GaugePreset
+
+# In the order Auto prefers them. Not JavaClient: its estimate is worth asking for, not worth a surprise.
+AUTOMATIC: tuple[AnyPreset, ...] = (CONVENTION, OPEN_TELEMETRY, SPRING, QUARKUS, FAUST, STREAMS)
+PRESETS: tuple[AnyPreset, ...] = (*AUTOMATIC, JAVA_CLIENT)
 
 
-def presets_named(name: str) -> tuple[Preset, ...]:
-    """The presets to look for: one, or all of them for Auto. ValueError for a name that does not exist."""
+@dataclass(frozen=True, slots=True)
+class CustomMetric:
+    """A histogram or summary of the application's own: base name, unit, and labels that its series must have."""
+
+    metric: str
+    unit_seconds: float = 1.0
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+def presets_named(name: str, custom: CustomMetric | None = None) -> tuple[AnyPreset, ...]:
+    """The presets to look for: one, or several for Auto. ValueError for a name that does not exist."""
     if name == AUTO:
-        return PRESETS
+        return AUTOMATIC
+    if name == CUSTOM and custom is not None:
+        return (
+            Preset(name=CUSTOM, metric=custom.metric, unit_seconds=custom.unit_seconds, required_labels=custom.labels),
+        )
     found = tuple(preset for preset in PRESETS if preset.name == name)
     if not found:
         raise ValueError(f"no preset is called {name!r}")

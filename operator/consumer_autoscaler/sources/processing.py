@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
 from consumer_autoscaler.sources.pod_http import PodHttp, ScrapeFailed
 from consumer_autoscaler.sources.pod_pages import Memory, Per, Pod, PodPage, Question, conclude, read_page
-from consumer_autoscaler.sources.presets import Preset, presets_named
+from consumer_autoscaler.sources.presets import AnyPreset, CustomMetric, presets_named
 
 READ_SECONDS = 8.0  # for all pods of one resource together
 PODS_AT_ONCE = 8  # of one resource
@@ -39,6 +39,7 @@ class PodMetrics:
         consumed_records: float | None,
         at: float,
         path: str = "/metrics",
+        custom: CustomMetric | None = None,
     ) -> ProcessingTime | Unavailable | None:
         """The mean over all pods since the last call with this `key`, the resource's uid.
 
@@ -46,10 +47,10 @@ class PodMetrics:
         since the last call; `per` "Batch" needs it, and it tells an idle group from a metric that stands still.
         While no record is processed the last mean is given again, with its own `at`, for GOOD_FOR_INTERVALS
         intervals, then None, as there is nothing to measure. Takes READ_SECONDS at most.
-        ValueError for an unknown preset.
+        `custom` goes with the preset Custom. ValueError for an unknown preset.
         """
-        presets = presets_named(preset)
-        question = Question(port, path, preset, per, group, frozenset(topics))
+        presets = presets_named(preset, custom)
+        question = Question(port, path, preset, per, group, frozenset(topics), custom)
         memory = self._memories.get(key)
         if memory is None or memory.question != question:
             memory = self._memories[key] = Memory(question)
@@ -67,7 +68,7 @@ class PodMetrics:
         await self._http.aclose()
 
     async def _answers(
-        self, memory: Memory, pods: Sequence[Pod], presets: Sequence[Preset], at: float
+        self, memory: Memory, pods: Sequence[Pod], presets: Sequence[AnyPreset], at: float
     ) -> dict[Pod, PodPage | str]:
         """Each pod's page, or what went wrong. Healthy pods first: those that hang shall not hold them up."""
         question = memory.question

@@ -1,0 +1,212 @@
+"""Asks a Prometheus: one instant query by its HTTP API, over connections that are kept.
+
+The address comes from a resource, so the answer must not be able to lead the operator anywhere or to tie it up:
+redirects are not followed, no proxy is used, time and size are bounded, loopback and link-local addresses (cloud
+metadata) are refused at the moment of connecting, whatever the name resolves to. A login is sent to the address that
+was given and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import re
+import socket
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from yarl import URL
+
+from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
+from consumer_autoscaler.sources.kafka.access.security import Tls
+from consumer_autoscaler.sources.kafka.access.tls import tls_context
+
+if TYPE_CHECKING:
+    from aiohttp.connector import AddrInfoType
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_CONTEXTS = 64  # of TLS material that differs
+LONGEST_IN_ADDRESS = 4_000
+KEEP_SECONDS = 75.0  # an idle connection, longer than most polls are apart
+_WORDS = 200  # of what Prometheus says about a query
+
+
+class Failure(StrEnum):
+    """What went wrong, for those who count failures."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    BAD_QUERY = "bad query"
+    OVERLOADED = "overloaded"
+    NOT_PROMETHEUS = "not Prometheus"
+
+
+class PrometheusFailed(Exception):
+    """No answer to work with. The text completes "Prometheus ..." and says what to do."""
+
+    def __init__(self, kind: Failure, text: str) -> None:
+        self.kind = kind
+        super().__init__(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where a Prometheus is, and how it lets one in: by a token, or by a user name and password, or by nothing."""
+
+    address: str  # http(s)://host:port, with a path where it lives below one
+    token: str = field(default="", repr=False)
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: Tls | None = None
+    timeout_seconds: float = 3.0
+
+
+Entry = tuple[dict[str, str], float]  # labels and value
+
+
+class PrometheusHttp:
+    """Instant queries to many servers, `at_once` of them at a time in the whole process."""
+
+    def __init__(self, *, at_once: int = 32, allow_loopback: bool = False) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._allow_loopback = allow_loopback
+        self._session: aiohttp.ClientSession | None = None
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
+
+    async def query(self, server: Server, query: str) -> list[Entry]:
+        """The entries of the result; a scalar is one without labels. Raises PrometheusFailed.
+
+        Waiting for a place takes no time of the server's.
+        """
+        async with self._places:
+            try:
+                async with asyncio.timeout(server.timeout_seconds):
+                    status, body = await self._ask(server, query)
+            except TimeoutError:
+                words = f"at {server.address} did not answer within {server.timeout_seconds:g} s"
+                raise PrometheusFailed(Failure.UNREACHABLE, words) from None
+            except aiohttp.ClientConnectorCertificateError:
+                words = f"at {server.address} shows a certificate that is not trusted: set `tls.caSecretRef`"
+                raise PrometheusFailed(Failure.UNREACHABLE, words) from None
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
+                words = f"cannot be reached at {server.address}: check `address` and network policies"
+                raise PrometheusFailed(Failure.UNREACHABLE, words) from None
+            except (aiohttp.ClientError, ValueError):
+                raise _no_prometheus(server, "does not answer in proper HTTP") from None
+        return _entries(_data(server, status, body))
+
+    async def aclose(self) -> None:
+        """Closes what is open. A later query opens anew."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _ask(self, server: Server, query: str) -> tuple[int, bytes]:
+        url = URL(server.address.rstrip("/") + "/api/v1/query", encoded=True)
+        # GET where the query fits into an address: proxies that check rights take a POST for a wish to write.
+        short = len(query) <= LONGEST_IN_ADDRESS
+        headers = {"Accept": "application/json"}
+        if server.token:
+            headers["Authorization"] = f"Bearer {server.token}"
+        elif server.username:
+            headers["Authorization"] = aiohttp.BasicAuth(server.username, server.password, "utf-8").encode()
+        async with self._opened().request(
+            "GET" if short else "POST",
+            url.update_query(query=query) if short else url,
+            data=None if short else {"query": query},
+            headers=headers,
+            allow_redirects=False,
+            ssl=await self._context(server.tls),
+        ) as answer:
+            if 300 <= answer.status < 400:
+                raise _no_prometheus(server, f"redirects (status {answer.status}), which is not followed")
+            body = bytearray()
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    answer.close()
+                    words = f"at {server.address} sent more than {MAX_ANSWER_BYTES // 1024 // 1024} MiB"
+                    raise PrometheusFailed(Failure.BAD_QUERY, f"{words}: let the query sum up")
+            return answer.status, bytes(body)
+
+    async def _context(self, tls: Tls | None) -> ssl.SSLContext | bool:
+        if tls is None:
+            return True
+        if tls not in self._contexts:
+            if len(self._contexts) >= MAX_CONTEXTS:
+                self._contexts.clear()
+            try:
+                self._contexts[tls] = await asyncio.to_thread(tls_context, tls)
+            except AuthenticationFailed as problem:
+                raise PrometheusFailed(Failure.REFUSED, f"cannot be asked: `tls`: {problem}") from None
+        return self._contexts[tls]
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=KEEP_SECONDS, socket_factory=self._guarded_socket
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+            )
+        return self._session
+
+    def _guarded_socket(self, info: AddrInfoType) -> socket.socket:
+        """The last gate before a connection: what the name resolved to must be an address for a Prometheus."""
+        family, kind, protocol, _, where = info
+        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        forbidden = address.is_link_local or address.is_multicast or address.is_unspecified
+        if forbidden or (address.is_loopback and not self._allow_loopback):
+            raise ConnectionRefusedError("an address that no Prometheus has")
+        return socket.socket(family, kind, protocol)
+
+
+def _data(server: Server, status: int, body: bytes) -> Any:
+    """`data` of a successful answer."""
+    if status in (401, 403):
+        words = f"at {server.address} refuses the login (status {status}): check the Secret and its rights"
+        raise PrometheusFailed(Failure.REFUSED, words)
+    if status in (429, 502, 503, 504):
+        raise PrometheusFailed(Failure.OVERLOADED, f"at {server.address} is overloaded or away (status {status})")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _no_prometheus(server, f"answers with status {status} and no JSON") from None
+    if isinstance(answer, dict) and answer.get("status") == "error":
+        words = f"cannot work on the query ({_one_line(answer.get('errorType'))}): {_one_line(answer.get('error'))}"
+        raise PrometheusFailed(Failure.BAD_QUERY, words)
+    if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
+        raise _no_prometheus(server, f"answers with status {status} and something else than a result")
+    return answer.get("data")
+
+
+def _entries(data: Any) -> list[Entry]:
+    try:
+        kind, result = data["resultType"], data["result"]
+        if kind == "scalar":
+            return [({}, float(result[1]))]
+        if kind != "vector":
+            raise PrometheusFailed(Failure.BAD_QUERY, f"gives a {_one_line(kind)}: the query must give a number")
+        return [
+            ({str(name): str(value) for name, value in each["metric"].items()}, float(each["value"][1]))
+            for each in result
+        ]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise PrometheusFailed(Failure.NOT_PROMETHEUS, "answers in a form that is not understood") from None
+
+
+def _no_prometheus(server: Server, what: str) -> PrometheusFailed:
+    words = f"at {server.address} {what}: check `address`, with the path where the API lives below one"
+    return PrometheusFailed(Failure.NOT_PROMETHEUS, words)
+
+
+def _one_line(text: object) -> str:
+    """What the server says about the query, as short plain text: it is shown in a status."""
+    plain = re.sub(r"[\x00-\x1f\x7f]+", " ", str(text or "no reason given"))
+    return plain if len(plain) <= _WORDS else plain[: _WORDS - 1] + "…"
