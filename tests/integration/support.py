@@ -106,7 +106,8 @@ async def bed_on(controlplane: ControlPlane, kafka: Kafka, *, chosen: Sequence[s
 class Together:
     """A decorator for the tests of a module that shall run at the same time: each awaits its own of many tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, within_seconds: float = 200) -> None:
+        self._within_seconds = within_seconds
         self._cases: dict[str, Callable[[Any], Awaitable[None]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -119,7 +120,7 @@ class Together:
             if not self._tasks:
                 for each, work in self._cases.items():
                     if each in bed.chosen:
-                        self._tasks[each] = asyncio.create_task(_within(200, work(bed)), name=each)
+                        self._tasks[each] = asyncio.create_task(_within(self._within_seconds, work(bed)), name=each)
             try:
                 await self._tasks[name]
             finally:

@@ -55,7 +55,7 @@ def draw(samples: Sequence[Sample], path: Path, *, promise_seconds: float, most:
         panel.set_xlim(left=0, right=at[-1])
         panel.grid(alpha=0.25)
         if panel.get_legend_handles_labels()[1]:
-            panel.legend(loc="upper right", fontsize=8, framealpha=0.9)
+            panel.legend(loc="best", fontsize=8, framealpha=0.9)
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
