@@ -80,12 +80,13 @@ class PrometheusMetrics:
                 if isinstance(chosen, Unavailable):
                     return chosen
                 memory.chosen, memory.family = chosen
-            query = reading(memory.chosen, memory.family, scope, memory.window_seconds)
+            batch = ask.per == "Batch"
+            query = reading(memory.chosen, memory.family, scope, memory.window_seconds, batch=batch)
             return conclude(
                 memory,
                 await self._http.query(server, query),
                 topics=scope.topics,
-                batch=ask.per == "Batch",
+                batch=batch,
                 consumption_rate=consumption_rate,
                 ready_pods=ready_pods,
                 at=at,

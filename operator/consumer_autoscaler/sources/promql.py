@@ -57,14 +57,14 @@ def discovery(presets: Iterable[AnyPreset], scope: Scope) -> str:
     )
 
 
-def reading(preset: AnyPreset, family: str, scope: Scope, window_seconds: int) -> str:
+def reading(preset: AnyPreset, family: str, scope: Scope, window_seconds: int, *, batch: bool) -> str:
     """All that one reading of the preset needs, from the metric whose full name is `family`."""
     if isinstance(preset, Preset):
-        return _timer(preset, family, scope, window_seconds)
+        return _timer(preset, family, scope, window_seconds, batch=batch and not preset.always_per_record)
     return _gauges(preset, family, scope, window_seconds)
 
 
-def _timer(preset: Preset, family: str, scope: Scope, window_seconds: int) -> str:
+def _timer(preset: Preset, family: str, scope: Scope, window_seconds: int, *, batch: bool) -> str:
     """Of a histogram or summary called `family`: per second its sum, count and buckets, and how fresh it is."""
     by = f" by ({preset.channel_label})" if preset.channel_label else ""
     by_bucket = f" by (le, {preset.channel_label})" if preset.channel_label else " by (le)"
@@ -73,7 +73,7 @@ def _timer(preset: Preset, family: str, scope: Scope, window_seconds: int) -> st
     )
     window = f"[{window_seconds}s]"
     return _joined(
-        sum=f"sum{by} (rate({total}{window}))",
+        sum=f"sum{by} ({_slope(total, window) if batch else f'rate({total}{window})'})",
         count=f"sum{by} (rate({count}{window}))",
         bucket=f"sum{by_bucket} (rate({bucket}{window}))",
         **_freshness(count, window),
@@ -87,13 +87,18 @@ def _gauges(preset: GaugePreset, family: str, scope: Scope, window_seconds: int)
     work = _selector(quoted(family), preset, scope, exact=True)
     window = f"[{window_seconds}s]"
     records = [_selector(quoted(name), preset, scope, exact=True) for name in preset.records_metrics]
-    done = " or ".join(
-        f"sum by ({with_topic}) (rate({each}{window}))"
-        if preset.records_are_total
-        else f"sum by ({with_topic}) ({each})"
-        for each in records
-    )
+    rates = [_slope(each, window) if preset.records_are_total else each for each in records]
+    done = " or ".join(f"sum by ({with_topic}) ({each})" for each in rates)
     return _joined(work=f"max by ({workers}) ({work})", records=f"({done})", **_freshness(work, window))
+
+
+def _slope(counter: str, window: str) -> str:
+    """Its growth per second while it was there, where rate() takes the time before a pod's first sample for rest.
+
+    That cancels out between a sum and a count, and does not against offsets or a gauge. A counter that began anew in
+    the window is left out.
+    """
+    return f"(deriv({counter}{window}) unless resets({counter}{window}) > 0)"
 
 
 def _freshness(selector: str, window: str) -> dict[str, str]:
