@@ -35,6 +35,20 @@ SMALLEST: dict[str, Any] = {
     "sources": [{"kafka": {"bootstrapServers": "kafka:9092", "consumerGroup": "payments"}}],
     "objective": {"maxDelaySeconds": 60},
 }
+METRIC: dict[str, Any] = {"name": "work_ms", "unit": "Milliseconds", "labels": [{"name": "kind", "value": "mail"}]}
+BASIC: dict[str, Any] = {"name": "me", "usernameKey": "user", "passwordKey": "password"}
+PROMETHEUS: dict[str, Any] = {
+    "address": "https://prometheus.example/prometheus",
+    "preset": "Custom",
+    "per": "Batch",
+    "metric": METRIC,
+    "bearerTokenSecretRef": {"name": "me", "key": "token"},
+    "tls": {
+        "caSecretRef": {"name": "ca", "key": "ca.crt"},
+        "certificateSecretRef": {"name": "me", "certificateKey": "a.crt", "privateKeyKey": "a.key"},
+    },
+    "timeoutSeconds": 5,
+}
 FULL: dict[str, Any] = {
     "targetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "payments"},
     "minReplicas": 0,
@@ -68,7 +82,20 @@ FULL: dict[str, Any] = {
     ],
     "objective": {"maxDelaySeconds": 60},
     "capacity": {"expectedRecordsPerMinute": 6000},
-    "processingTime": {"sources": [{"podMetrics": {"port": 9100, "path": "/q", "preset": "Spring", "per": "Batch"}}]},
+    "processingTime": {
+        "sources": [
+            {"podMetrics": {"port": 9100, "path": "/q", "preset": "Custom", "per": "Batch", "metric": METRIC}},
+            {"prometheus": PROMETHEUS},
+            {
+                "prometheus": {
+                    "address": "http://[2001:db8::1]:9090",
+                    "query": 'sum(rate(x_sum{a="b"}[1m]))\n/ 2',
+                    "unit": "Milliseconds",
+                    "basicAuthSecretRef": BASIC,
+                }
+            },
+        ]
+    },
     "scaling": {
         "pollIntervalSeconds": 5,
         "replicaSteps": "Any",
@@ -142,6 +169,8 @@ def changed(path: str, value: object, *, spec: dict[str, Any] = FULL) -> dict[st
     *way, last = path.split(".")
     if path == "objective.lagPerReplica":
         spec["objective"] = {}
+    if path.startswith("processingTime.sources.0.prometheus"):
+        spec["processingTime"]["sources"][0] = {"prometheus": copy.deepcopy(PROMETHEUS | {"basicAuthSecretRef": BASIC})}
     for step in way:
         here = here[int(step)] if step.isdigit() else here[step]
     here[int(last) if last.isdigit() else last] = value
@@ -264,6 +293,16 @@ def test_what_must_be_there_is_asked_for_by_name(api: Api) -> None:
         ),
         ("sources.0", {"name": "a"}, "spec.sources[0]: Invalid value: exactly one kind of source must be set: `kafka`"),
         ("processingTime.sources.0", {}, "exactly one kind of source must be set: `podMetrics`"),
+        ("processingTime.sources.0.podMetrics.preset", "Spring", "`metric` must be set with preset Custom, and only"),
+        ("processingTime.sources.1.prometheus.query", "x", "`query` is in place of `preset` and `metric`"),
+        ("processingTime.sources.2.prometheus.query", "a\x00", "must not contain control characters"),
+        ("processingTime.sources.1.prometheus.unit", "Seconds", "`unit` is for `query`"),
+        ("processingTime.sources.1.prometheus.basicAuthSecretRef", {"name": "me"}, "at most one of `bearerToken"),
+        ("processingTime.sources.2.prometheus.tls", {}, "`tls` is for an address that begins with https://"),
+        ("processingTime.sources.2.prometheus.address", "http://me:pw@prometheus", "without a user or a query"),
+        ("processingTime.sources.2.prometheus.address", "prometheus:9090", "must be http:// or https://, a host"),
+        ("processingTime.sources.1.prometheus.metric.name", "a-b", "must be the name of a metric"),
+        ("processingTime.sources.1.prometheus.metric.labels.0.name", "a-b", "must be the name of a label"),
         ("sources.0.kafka.bootstrapServers", "http://kafka:9092", "must be `host:port`, or several"),
         ("sources.0.kafka.bootstrapServers", "kafka", "must be `host:port`, or several"),
         ("sources.0.kafka.bootstrapServers", "a:1,b:65536", "must be `host:port`, or several"),

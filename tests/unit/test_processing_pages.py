@@ -7,53 +7,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.processing_support import CONVENTION, SPRING, A, B, C, Readings, good, page, refused
 
-from consumer_autoscaler.decision.reasons import SourceReason
-from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
-from consumer_autoscaler.sources.pod_pages import Memory, Per, Pod, Question, conclude, read_page
-from consumer_autoscaler.sources.presets import presets_named
-
-CONVENTION = "kafka_consumer_processing_seconds"
-SPRING = "spring_kafka_listener_seconds"
-A, B, C = ("app-a", "10.0.0.1"), ("app-b", "10.0.0.2"), ("app-c", "10.0.0.3")
-
-
-class Readings:
-    """Feeds pages to one resource's memory, one reading every 15 s."""
-
-    def __init__(self, preset: str = "Auto", per: Per = "Record", topics: tuple[str, ...] = ()) -> None:
-        self.presets = presets_named(preset)
-        self.memory = Memory(Question(9100, "/metrics", preset, per, "g", frozenset(topics)))
-        self.now = 1000.0
-
-    def read(
-        self, pages: dict[Pod, str | Exception], consumed: float | None = None, after: float = 15
-    ) -> ProcessingTime | Unavailable | None:
-        """The result of one reading; an exception stands for a pod that could not be read."""
-        self.now += after
-        question = self.memory.question
-        answers = {
-            pod: str(page)
-            if isinstance(page, Exception)
-            else read_page(page.encode(), self.presets, question.group, question.topics, self.now)
-            for pod, page in pages.items()
-        }
-        return conclude(self.memory, self.presets, answers, consumed, self.now)
-
-
-def page(count: float, total: float, name: str = CONVENTION, labels: str = 'group="g",topic="t"') -> str:
-    return f"{name}_count{{{labels}}} {count}\n{name}_sum{{{labels}}} {total}\n"
-
-
-def good(result: ProcessingTime | Unavailable | None) -> ProcessingTime:
-    assert isinstance(result, ProcessingTime), result
-    return result
-
-
-def refused(result: ProcessingTime | Unavailable | None) -> str:
-    assert isinstance(result, Unavailable), result
-    assert result.reason is SourceReason.PROCESSING_TIME_UNAVAILABLE
-    return result.message
+from consumer_autoscaler.decision.values import ProcessingTime
+from consumer_autoscaler.sources.pod_pages import Per, Pod
+from consumer_autoscaler.sources.presets import CustomMetric
 
 
 def test_the_mean_is_over_the_increase_of_all_pods():
@@ -179,6 +137,16 @@ def test_each_preset_is_read_by_its_name_and_by_auto_in_seconds(preset: str, nam
         result = good(readings.read({A: page(10, 20, name, labels)}))
         assert result.seconds_per_record == pytest.approx(seconds)
         assert result.source.startswith(preset)
+
+
+def test_an_own_metric_is_read_by_its_name_unit_and_labels():
+    """Only series that have the labels; a series without them is another group's."""
+    custom = CustomMetric("work_ms", 0.001, (("kind", "mail"),))
+    readings = Readings("Custom", custom=custom)
+    mine, other = page(10, 200, "work_ms", 'kind="mail"'), page(10, 9000, "work_ms", 'kind="letter"')
+    readings.read({A: page(0, 0, "work_ms", 'kind="mail"') + other + page(1, 1, "work_ms", "")})
+    assert good(readings.read({A: mine + other})).seconds_per_record == pytest.approx(0.02)
+    assert "for this group" in refused(Readings("Custom", custom=custom).read({A: other}))
 
 
 def test_opentelemetry_metrics_of_another_system_are_not_taken():

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from bed.paths import REPOSITORY
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
-from consumer_autoscaler.resource.processing import PodMetrics
+from consumer_autoscaler.resource.access import SecretKey, TlsAccess
+from consumer_autoscaler.resource.processing import OwnMetric, PodMetrics, Prometheus
 from consumer_autoscaler.resource.processing_schema import MetricsPer, MetricsPreset
 from consumer_autoscaler.resource.spec import (
     InvalidSpec,
@@ -137,6 +138,46 @@ def test_every_field_reaches_its_place() -> None:
     )
 
 
+def test_a_prometheus_is_read_with_its_login_and_its_metric() -> None:
+    """References only; what is not set is what a Prometheus in the same cluster needs."""
+    spec = SMALLEST | yaml.safe_load("""
+        processingTime:
+          sources:
+          - prometheus: {address: "http://prometheus.monitoring.svc:9090"}
+          - prometheus:
+              address: https://mimir.example/prometheus
+              preset: Custom
+              metric: {name: work_ms, unit: Milliseconds, labels: [{name: kind, value: mail}]}
+              bearerTokenSecretRef: {name: mimir}
+              tls: {caSecretRef: {name: ca}}
+              timeoutSeconds: 5
+          - prometheus:
+              address: https://p
+              query: avg(x)
+              unit: Microseconds
+              per: Batch
+              basicAuthSecretRef: {name: p, passwordKey: pw}
+    """)
+    plain, mimir, query = parse(body(spec)).processing
+    assert plain == Prometheus(address="http://prometheus.monitoring.svc:9090")
+    assert mimir == Prometheus(
+        address="https://mimir.example/prometheus",
+        preset=MetricsPreset.CUSTOM,
+        own=OwnMetric("work_ms", 0.001, (("kind", "mail"),)),
+        token=SecretKey("mimir", ("token",)),
+        tls=TlsAccess(ca=SecretKey("ca", ("ca.crt",))),
+        timeout_seconds=5,
+    )
+    assert query == Prometheus(
+        address="https://p",
+        query="avg(x)",
+        unit_seconds=1e-6,
+        per=MetricsPer.BATCH,
+        username=SecretKey("p", ("username",)),
+        password=SecretKey("p", ("pw",)),
+    )
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "deploy/samples").glob("*.yaml")), ids=lambda p: p.stem)
 def test_samples_are_read(path: Any) -> None:
     """Each sample is a resource that the operator can work with."""
@@ -184,6 +225,16 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
             "processingTime",
             {"sources": [{"podMetrics": {"port": 1, "path": "metrics?x"}}]},
             "podMetrics.path: must be a path that begins with '/'",
+        ),
+        (
+            "processingTime",
+            {"sources": [{"prometheus": {"address": "http://p", "preset": "Custom"}}]},
+            "spec.processingTime.sources[0].prometheus: `metric` must be set with preset Custom",
+        ),
+        (
+            "processingTime",
+            {"sources": [{"prometheus": {"address": "file:///etc/passwd"}}]},
+            "prometheus.address: must be http:// or https://",
         ),
         ("capacity", {}, "spec.capacity.expectedRecordsPerMinute: is required"),
         ("processingTime", {"sources": [{}]}, "spec.processingTime.sources[0]: exactly one kind of source"),

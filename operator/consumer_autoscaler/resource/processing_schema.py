@@ -60,7 +60,7 @@ class MetricLabelSpec(Part):
     ] = Field(description="The label's name.")
     value: Annotated[
         str,
-        Field(max_length=256),
+        Field(min_length=1, max_length=256),
         Matches(r"[^\x00-\x1f\x7f]*", "must not contain control characters"),
     ] = Field(description="The value it must have.")
 
