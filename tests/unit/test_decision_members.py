@@ -176,24 +176,6 @@ def test_a_promise_shorter_than_the_commits_allow_is_said() -> None:
     assert (kept.reason, "commits 40 s" in kept.message) == (PromiseReason.PROMISE_TOO_SHORT, True)
 
 
-@pytest.mark.parametrize(
-    ("lags", "reason"),
-    [
-        ([9000, 10, 10, 10], BackpressureReason.PARTITION_SKEW),
-        ([3000, 3000, 3000, 3000], BackpressureReason.UNDER_PROVISIONED),
-        ([9000, 10, 10], BackpressureReason.UNDER_PROVISIONED),
-    ],
-)
-def test_half_of_the_lag_in_one_of_many_partitions_is_skew(lags: list[int], reason: BackpressureReason) -> None:
-    """More replicas would not read it faster."""
-    policy = promise(max_delay_seconds=30)
-    history = History(began_at=0.0)
-    for at in (0.0, 60.0):
-        observation = _seen(reading(lags), 1, at)
-        history = advance(policy, history, observation, at)
-    assert condition(decide(policy, observation, history, 60.0), ConditionType.BACKPRESSURED).reason == reason
-
-
 @pytest.mark.parametrize("poll", [5, 15])
 @pytest.mark.parametrize("commit", [1.0, 5.0, 10.0, 15.0])
 def test_commits_up_to_15_seconds_apart_move_no_count(poll: int, commit: float) -> None:

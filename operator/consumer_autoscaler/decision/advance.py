@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from consumer_autoscaler.decision import capacity, demand
+from consumer_autoscaler.decision import capacity, demand, effect
 from consumer_autoscaler.decision.history import (
     DENSE_SECONDS,
     KEEP_SECONDS,
@@ -69,7 +69,9 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     if demand.active(policy, history, group):
         history = replace(history, active_at=now)
     behind = _behind(policy, history)
-    return history if behind == history.behind else replace(history, behind=behind)
+    if behind != history.behind:
+        history = replace(history, behind=behind)
+    return effect.follow(policy, history, levels, now)
 
 
 def age_in_doubt(policy: Policy, history: History, now: float) -> int | None:

@@ -8,6 +8,7 @@ decision.
 from __future__ import annotations
 
 from consumer_autoscaler.decision import diagnosis
+from consumer_autoscaler.decision.backpressure import backpressured
 from consumer_autoscaler.decision.demand import (
     Demand,
     active,
@@ -173,7 +174,7 @@ def _decision(
         conditions.append(diagnosis.scaling_limited(proposal))
     elif desired is not None:
         conditions.append(diagnosis.scaling_limited(Proposal(desired)))
-    conditions.append(diagnosis.backpressured(policy, observation, history, levels, proposal))
+    conditions.append(backpressured(policy, observation, history, levels))
     conditions.append(diagnosis.promise_kept(policy, observation, history))
     return Decision(
         at=now,

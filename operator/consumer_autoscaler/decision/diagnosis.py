@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, capacity_of
 from consumer_autoscaler.decision.history import History
-from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.limits import SESSION_SECONDS, Proposal
 from consumer_autoscaler.decision.reasons import (
-    BackpressureReason,
     ConditionStatus,
     ConditionType,
     GroupState,
@@ -19,7 +17,6 @@ from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import (
     Condition,
     Figures,
-    GroupKind,
     GroupReading,
     Observation,
     Policy,
@@ -28,8 +25,6 @@ from consumer_autoscaler.decision.values import (
 )
 
 DISPLAY_WINDOW_SECONDS = 20.0  # short enough to be the present, long enough for commits in lumps
-STUCK_SECONDS = 300.0  # `max.poll.interval.ms`, within which a consumer may work on one batch
-SKEW_PARTITIONS, SKEW_SHARE = 4, 0.5
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 
@@ -74,74 +69,6 @@ def scaling_limited(proposal: Proposal) -> Condition:
             "no limit changed the demand",
         )
     return Condition(ConditionType.SCALING_LIMITED, TRUE, proposal.limit, proposal.limit_message)
-
-
-def backpressured(
-    policy: Policy,
-    observation: Observation,
-    history: History,
-    levels: Levels | None,
-    proposal: Proposal | None,
-) -> Condition:
-    """Whether the group is behind, and what stands in the way."""
-    kind = ConditionType.BACKPRESSURED
-    group = observation.group
-    if isinstance(group, Unavailable) or history.delay_seconds is None:
-        return Condition(kind, UNKNOWN, BackpressureReason.LAG_UNKNOWN, "the lag is not known")
-    if not history.behind:
-        return Condition(kind, FALSE, BackpressureReason.KEEPING_UP, "the group keeps up")
-    if group.state.rebalancing:
-        return Condition(kind, UNKNOWN, BackpressureReason.REBALANCING, f"the group is {group.state}")
-    behind = f"{group.lag_messages} messages wait, the oldest for {history.delay_seconds:.0f} s"
-    if (stuck := _stuck(policy, group, history)) is not None:
-        return Condition(kind, TRUE, BackpressureReason.STUCK_PARTITION, f"{behind}; {stuck}")
-    if (skew := _skew(group)) is not None:
-        return Condition(kind, TRUE, BackpressureReason.PARTITION_SKEW, f"{behind}; {skew}")
-    if proposal is not None and proposal.limit is LimitReason.PARTITION_LIMIT:
-        return Condition(
-            kind,
-            TRUE,
-            BackpressureReason.PARTITION_LIMIT,
-            f"{behind}; {proposal.limit_message}: add partitions",
-        )
-    if proposal is not None and proposal.limit is LimitReason.MAX_REPLICAS:
-        return Condition(kind, TRUE, BackpressureReason.MAX_REPLICAS, f"{behind}; {proposal.limit_message}: raise it")
-    return Condition(kind, TRUE, BackpressureReason.UNDER_PROVISIONED, f"{behind}; {_remedy(policy, history, levels)}")
-
-
-def _stuck(policy: Policy, group: GroupReading, history: History) -> str | None:
-    """Partitions whose commit stands still before what waits, for longer than batches are known to take."""
-    if not group.members:
-        return None
-    patience = max(STUCK_SECONDS, 3 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0))
-    stuck = [t for t in history.tracks if t.still_since is not None and group.at - t.still_since > patience]
-    if not stuck:
-        return None
-    first = min(stuck, key=lambda track: track.still_since or 0.0)
-    longest = group.at - (first.still_since or 0.0)
-    more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
-    return f"no commit on {first.topic}-{first.partition}{more} for {longest:.0f} s: see what its consumer does"
-
-
-def _skew(group: GroupReading) -> str | None:
-    """Half of the lag or more in one of several partitions: one consumer reads it, however many there are."""
-    total = group.lag_messages
-    if len(group.partitions) < SKEW_PARTITIONS or group.kind is GroupKind.SHARE:
-        return None
-    most = max(group.partitions, key=lambda p: p.lag_messages or 0)
-    share = (most.lag_messages or 0) / total if total else 0.0
-    if share < SKEW_SHARE:
-        return None
-    return f"{share:.0%} of it in {most.topic}-{most.partition}, which one consumer reads: see the keys"
-
-
-def _remedy(policy: Policy, history: History, levels: Levels | None) -> str:
-    capacity = capacity_of(policy, history)
-    rate = history.arrival_rate(60)
-    if levels is None or not capacity.known or rate is None or not history.replicas:
-        return "more replicas are being tried"
-    carries = capacity.per_replica * levels.worth(history.replicas)
-    return f"{rate:.1f}/s arrive, {history.replicas} replicas carry {carries:.1f}/s"
 
 
 def promise_kept(policy: Policy, observation: Observation, history: History) -> Condition:

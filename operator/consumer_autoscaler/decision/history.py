@@ -49,6 +49,41 @@ class Saturation:
     capacity_before: float | None  # what was believed when it began; the stretch as a whole is weighed against that
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a settled group did at one replica count, as of its last reading there: what the next count is weighed by.
+
+    `best_per_worth` is what one full replica did where more of them still brought more.
+    """
+
+    replicas: int
+    worth: float  # full replicas' work that the count can do, by partitions
+    per_second: float
+    best_per_worth: float
+    saturated: bool
+    busy_seconds: float | None = None  # processing time of a record then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Useless:
+    """An up that brought nothing, and what follows: at most `keep` replicas until `until`.
+
+    It is forgotten when the group does more, or has no backlog any more; until then it is the reason why it is behind.
+    """
+
+    since: float
+    until: float
+    times: int  # how often in a row, for the growing back-off
+    keep: int
+    from_replicas: int
+    to_replicas: int
+    per_second_before: float
+    per_second: float  # what the group did after it
+    busy_seconds_before: float | None = None
+    busy_seconds: float | None = None
+    confirmed: bool = False  # with fewer replicas it did as much
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """The memory of one autoscaler. `began_at` is when it began to see for itself (None: nothing seen yet)."""
@@ -67,6 +102,10 @@ class History:
     saturation: Saturation | None = None
     busy_per_replica: float | None = None  # from processing time: what a replica could do if nothing else took time
     busy_at: float | None = None  # when that was last told
+
+    pace: Pace | None = None  # at the count before the present one, until that is judged; then at the present one
+    saturated_since: float | None = None  # since when every consumer has had more than it could do
+    useless: Useless | None = None
 
     replicas: int | None = None  # the target's count when last seen or written
     changed_at: float | None = None  # last change of it, by whomever

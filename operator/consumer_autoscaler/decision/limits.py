@@ -11,9 +11,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from consumer_autoscaler.decision.effect import doubtful, most_useful
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
+from consumer_autoscaler.decision.skew import only_hot_ones_wait, skew_of
+from consumer_autoscaler.decision.stuck import stuck_partitions
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, Observation, Policy, Step, Unavailable
 
 HISTORY_BEFORE_DOWN_SECONDS = 300.0
@@ -108,6 +111,26 @@ def partition_limit(p: Proposal, s: Situation) -> Proposal:
     return p
 
 
+def ineffective(p: Proposal, s: Situation) -> Proposal:
+    """Not more than are of use: the last up brought nothing, or what waits is beyond the help of more replicas."""
+    most = most_useful(s.history, s.now)
+    if most is not None and p.replicas > most:
+        assert s.history.useless is not None
+        left = s.history.useless.until - s.now
+        message = f"more than {most} were seen to bring nothing; no other try for {left:.0f} s"
+        return p.to(most, LimitReason.INEFFECTIVE, message)
+    if p.replicas <= s.current or s.current == 0:
+        return p
+    if doubtful(s.policy, s.history, s.levels, s.now):
+        return p.to(s.current, LimitReason.INEFFECTIVE, "first to be seen what the last up brings")
+    stuck = stuck_partitions(s.policy, s.group, s.history)
+    skew = skew_of(s.policy, s.group, s.history, s.levels, stuck)
+    if skew is not None and only_hot_ones_wait(skew):
+        message = f"only {skew.topic}-{skew.partition} waits, and more than one consumer cannot read it"
+        return p.to(s.current, LimitReason.INEFFECTIVE, message)
+    return p
+
+
 def min_replicas(p: Proposal, s: Situation) -> Proposal:
     """Never below spec.minReplicas."""
     low = s.policy.min_replicas
@@ -138,7 +161,7 @@ def slow_down(p: Proposal, s: Situation) -> Proposal:
     if s.policy.lag_per_replica is None or p.replicas >= s.current:
         return p
     highest = max((count for _, count in s.history.wanted), default=p.replicas)
-    highest = min(highest, s.current)
+    highest = min(highest, s.current, most_useful(s.history, s.now) or s.current)
     if highest <= p.replicas:
         return p
     window = s.policy.scale_down_cooldown_seconds
@@ -257,6 +280,7 @@ LIMITS: tuple[Limit, ...] = (
     useful_steps,  # after it: 8 consumers of 10 partitions leave two of those that lag to one of them
     partition_limit,
     max_replicas,
+    ineffective,
     min_replicas,
     step_limit,
     slow_down,

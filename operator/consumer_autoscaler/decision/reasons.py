@@ -92,6 +92,7 @@ class BackpressureReason(StrEnum):
 
     KEEPING_UP = "KeepingUp"
     UNDER_PROVISIONED = "UnderProvisioned"
+    SLOW_DOWNSTREAM = "SlowDownstream"
     PARTITION_LIMIT = "PartitionLimit"
     MAX_REPLICAS = "MaxReplicas"
     STUCK_PARTITION = "StuckPartition"

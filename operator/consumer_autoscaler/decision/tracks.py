@@ -7,6 +7,7 @@ no rate and no fetch (the idea of kafka-lag-exporter's lookup table).
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from consumer_autoscaler.decision.values import PartitionReading
 
 MAX_POINTS = 48
 REMEMBERED_GAPS = 3
+RATE_SECONDS = 40.0  # the rates of one partition forget at this pace: long enough for a few commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,16 @@ class Track:
     ends: tuple[int, ...]
     still_since: float | None = None  # since when the commit has not moved although something waits
     commit_gaps: tuple[float, ...] = ()  # seconds that it stood so before its last few moves
+    at: float | None = None  # of the last reading
+    arrival_per_second: float | None = None  # smoothed; None before two readings
+    finished_per_second: float | None = None
 
 
 def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     """The track after one more reading. Points that no unprocessed message can need any more are dropped."""
     end = reading.end_offset
     if track is None or end < track.end_offset:  # new, or the topic was made anew: its past means nothing
-        return Track(reading.topic, reading.partition, reading.finished_offset, end, (at,), (end,), at)
+        return Track(reading.topic, reading.partition, reading.finished_offset, end, (at,), (end,), at, at=at)
     times, ends = track.times, track.ends
     if len(ends) > 1 and ends[-1] == ends[-2] == end:
         # Nothing arrived once more: the next message arrives after now, so the later time is the better last point.
@@ -57,7 +62,27 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
         still_since = at
     elif not reading.lag_messages or still_since is None:
         still_since = at
-    return Track(reading.topic, reading.partition, reading.finished_offset, end, times, ends, still_since, gaps)
+    arriving, finishing = _rates(track, reading, at)
+    return Track(
+        reading.topic, reading.partition, reading.finished_offset, end, times, ends, still_since, gaps,
+        at, arriving, finishing,
+    )  # fmt: skip
+
+
+def _rates(track: Track, reading: PartitionReading, at: float) -> tuple[float | None, float | None]:
+    """Records per second that arrive and that are finished, as they were and as they are since the last reading."""
+    elapsed = 0.0 if track.at is None else at - track.at
+    done, before = reading.finished_offset, track.committed_offset
+    if elapsed <= 0 or done is None or before is None:
+        return track.arrival_per_second, track.finished_per_second
+    share = 1 - math.exp(-elapsed / RATE_SECONDS)
+    arrived = (reading.end_offset - track.end_offset) / elapsed
+    finished = max(0, done - before) / elapsed
+    old, old_finished = track.arrival_per_second, track.finished_per_second
+    return (
+        arrived if old is None else old + share * (arrived - old),
+        finished if old_finished is None else old_finished + share * (finished - old_finished),
+    )
 
 
 def commit_seconds(tracks: Iterable[Track], poll_seconds: float) -> float | None:

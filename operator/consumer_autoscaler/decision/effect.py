@@ -1,0 +1,179 @@
+"""Did the last up bring anything? One that did not is not to be followed by another.
+
+A group that waits for one database does no more with more consumers, and its lag asks for ever more of them. So each
+up is an experiment: what the group did before it is compared with what it does in the minute after it has settled.
+Only a group that is still saturated says anything: after a good up it returns to the rate of arrivals once the lag is
+gone. The way back is an experiment, too: a group that does less with fewer replicas had use for them, and what had
+become slower was each consumer by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from consumer_autoscaler.decision.capacity import capacity_of
+from consumer_autoscaler.decision.history import History, Pace, Useless
+from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.tracks import commit_seconds
+from consumer_autoscaler.decision.values import Policy
+
+JUDGED_SECONDS = 60.0  # a settled and saturated group has shown after it what its count does
+EARLY_SECONDS = 30.0  # the same, when records take longer in proportion to the replicas
+LEAST_STEP = 0.15  # of what the group does; what a smaller step brings cannot be told from chance
+USELESS_GAIN, NOISE = 0.1, 0.04  # of what was expected, and of what the group did before: less is no gain
+DOUBTFUL_GAIN = 0.25  # of what was expected: less so far, and the next up waits until this one has been judged
+LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
+BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 600.0, 4 * 3600.0
+RESERVE = 1.15  # the count that is kept could do so much more, so that a recovery downstream shows
+RECOVERED = 1.1  # it does so much more: what held it back has gone
+FELL = 0.85  # it does less than this with fewer replicas: they were of use
+
+
+def follow(policy: Policy, history: History, levels: Levels, now: float) -> History:
+    """The history with what the reading at `now` says about the last change of the count.
+
+    Call it when offsets, durations and capacity have been followed, with the reading's own time.
+    """
+    history = _follow_saturation(history)
+    settled, pace, replicas = history.settled_since, history.pace, history.replicas
+    if settled is None or not replicas:
+        return history
+    if history.useless is not None and history.saturated_since is None and not history.behind:
+        history = replace(history, useless=None)  # the load has fallen, or all is well again
+    if pace is None or pace.replicas == replicas:
+        return _renewed(policy, _follow_block(policy, history, now), levels, now)
+    lasts = now - settled
+    if lasts < max(2.0 * policy.poll_interval_seconds, 10.0):
+        return history
+    if history.saturated_since is None:
+        return _renewed(policy, history, levels, now)
+    done = history.consumption_rate(min(lasts, JUDGED_SECONDS))
+    if done is None or lasts < _judged_seconds(policy, history, levels, pace):
+        return history
+    if replicas < pace.replicas:
+        return _renewed(policy, _judge_down(history, done), levels, now)
+    expected = _expected_gain(levels, pace, replicas)
+    gain = done - pace.per_second
+    if expected >= LEAST_STEP * pace.per_second and gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
+        history = _useless(policy, history, levels, pace, done, now)
+        return _renewed(policy, history, levels, now, best=pace.best_per_worth)
+    best = pace.best_per_worth if gain < LINEAR_GAIN * expected else 0.0
+    return _renewed(policy, replace(history, useless=None), levels, now, best=best)
+
+
+def most_useful(history: History, now: float) -> int | None:
+    """The most replicas that are of use as far as was seen; None while nothing speaks against more."""
+    useless = history.useless
+    return useless.keep if useless is not None and now < useless.until else None
+
+
+def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bool:
+    """Whether the last up has brought so little yet that it must be judged before another one follows."""
+    settled, pace, replicas = history.settled_since, history.pace, history.replicas
+    if settled is None or pace is None or not replicas or replicas <= pace.replicas or not pace.saturated:
+        return False
+    expected = _expected_gain(levels, pace, replicas)
+    if expected < LEAST_STEP * pace.per_second or now - settled >= _judged_seconds(policy, history, levels, pace):
+        return False
+    done = history.consumption_rate(now - settled) if now - settled >= policy.poll_interval_seconds else None
+    return done is None or done - pace.per_second < DOUBTFUL_GAIN * expected
+
+
+def _follow_saturation(history: History) -> History:
+    stretch, since = history.saturation, history.saturated_since
+    if (stretch is None) == (since is None):
+        return history
+    return replace(history, saturated_since=None if stretch is None else stretch.since)
+
+
+def _judged_seconds(policy: Policy, history: History, levels: Levels, pace: Pace) -> float:
+    """How long the group must have been settled before its count can be judged."""
+    polls = 2.0 * policy.poll_interval_seconds
+    commits = 4.0 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
+    now_busy, before = history.busy_per_replica, pace.busy_seconds
+    if now_busy and before and history.replicas and pace.worth > 0:
+        more = levels.worth(history.replicas) / pace.worth - 1
+        if more > 0 and 1 / now_busy >= before * (1 + 0.7 * more):
+            return max(EARLY_SECONDS, polls, commits)
+    return max(JUDGED_SECONDS, polls, commits)
+
+
+def _expected_gain(levels: Levels, pace: Pace, replicas: int) -> float:
+    """Records per second that the count should do more than the one before, if replicas did not hinder each other."""
+    if pace.saturated:
+        return pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
+    return pace.best_per_worth * levels.worth(replicas) - pace.per_second
+
+
+def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, best: float = 0.0) -> History:
+    """What the next count will be weighed by: the present one, as it is now."""
+    settled, saturated, old = history.settled_since, history.saturated_since, history.pace
+    assert settled is not None
+    assert history.replicas
+    window = 2.0 * policy.poll_interval_seconds
+    if saturated is not None:
+        window = max(window, min(JUDGED_SECONDS, now - saturated))
+    worth = levels.worth(history.replicas)
+    done = history.consumption_rate(min(window, max(now - settled, policy.poll_interval_seconds)))
+    if done is None or worth <= 0:
+        return history
+    per_worth = done / worth
+    if saturated is None:  # it could do more than it had to
+        per_worth = max(per_worth, capacity_of(policy, history).per_replica)
+    if old is not None and old.replicas == history.replicas and old.per_second > 0:
+        best = old.best_per_worth * min(1.0, done / old.per_second)
+    busy = 1 / history.busy_per_replica if history.busy_per_replica else None
+    pace = Pace(history.replicas, worth, done, max(best, per_worth), saturated is not None, busy)
+    return replace(history, pace=pace)
+
+
+def _useless(policy: Policy, history: History, levels: Levels, pace: Pace, done: float, now: float) -> History:
+    replicas, before = history.replicas or 0, history.useless
+    times = 1 if before is None else before.times + 1
+    keep = replicas
+    if pace.best_per_worth > 0:
+        keep = min(replicas, levels.at_least(RESERVE * done / pace.best_per_worth))
+    found = Useless(
+        since=now if before is None else before.since,
+        until=now + _back_off_seconds(times),
+        times=times,
+        keep=keep,
+        from_replicas=pace.replicas,
+        to_replicas=replicas,
+        per_second_before=pace.per_second,
+        per_second=done,
+        busy_seconds_before=pace.busy_seconds,
+        busy_seconds=1 / history.busy_per_replica if history.busy_per_replica else None,
+    )
+    return replace(history, useless=found)
+
+
+def _judge_down(history: History, done: float) -> History:
+    useless = history.useless
+    if useless is None:
+        return history
+    if done < FELL * useless.per_second:
+        return replace(history, useless=None)
+    return replace(history, useless=replace(useless, confirmed=True))
+
+
+def _follow_block(policy: Policy, history: History, now: float) -> History:
+    """Lifts a block when the group does more, and prolongs one that has run out while the group shows that it holds."""
+    useless, settled, saturated = history.useless, history.settled_since, history.saturated_since
+    if useless is None or settled is None or saturated is None:
+        return history
+    if now - max(settled, saturated) < max(JUDGED_SECONDS, 2.0 * policy.poll_interval_seconds):
+        return history
+    done = history.consumption_rate(JUDGED_SECONDS)
+    if done is None:
+        return history
+    if done > RECOVERED * useless.per_second:
+        return replace(history, useless=None)
+    if now >= useless.until and useless.confirmed:
+        times = useless.times + 1
+        return replace(history, useless=replace(useless, times=times, until=now + _back_off_seconds(times)))
+    return history
+
+
+def _back_off_seconds(times: int) -> float:
+    return float(min(LONGEST_BACK_OFF_SECONDS, BACK_OFF_SECONDS * 2 ** (times - 1)))
