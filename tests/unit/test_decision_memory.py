@@ -8,7 +8,7 @@ import pytest
 from tests.unit.decision_model import promise
 
 from consumer_autoscaler.decision.advance import advance, after_scaling, resumed
-from consumer_autoscaler.decision.capacity import capacity_of
+from consumer_autoscaler.decision.capacity import MEASURED, capacity_of
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import DecisionReason, GroupState, SourceReason
@@ -188,10 +188,33 @@ def test_capacity_is_measured_under_saturation_only() -> None:
     """All partitions lag for 30 s: what was committed is what five replicas can do, 100/s each."""
     watch = Watch()
     watch.poll(100, 100, times=3)
-    watch.poll(400, 250, times=8)
+    watch.poll(400, 250, times=10)
+    capacity = capacity_of(watch.policy, watch.history)
+    assert capacity.source == MEASURED
+    assert capacity.per_replica == pytest.approx(250 * 10 / 5 / 5, rel=0.05)
+
+
+def test_what_was_measured_briefly_is_cut_by_what_one_commit_could_have_brought() -> None:
+    """Ten seconds hold the work of up to fifteen; what is only believed so far is not yet called measured."""
+    watch = Watch()
+    watch.poll(100, 100, times=3)
+    watch.poll(400, 250, times=6)
     capacity = capacity_of(watch.policy, watch.history)
     assert capacity.known
-    assert capacity.per_replica == pytest.approx(250 * 10 / 5 / 5, rel=0.05)
+    assert capacity.source != MEASURED
+    assert 0.6 * 100 < capacity.per_replica < 0.8 * 100
+
+
+def test_briefly_measured_again_and_again_is_as_good_as_measured_once_for_long() -> None:
+    """Short stretches are pooled: a group that is saturated for a moment now and then is learned, too."""
+    watch = Watch()
+    for _ in range(4):
+        watch.poll(100, 100, times=3)
+        watch.poll(400, 250, times=6)
+        watch.poll(0, 250, times=4)
+    capacity = capacity_of(watch.policy, watch.history)
+    assert capacity.source == MEASURED
+    assert capacity.per_replica == pytest.approx(100, rel=0.1)
 
 
 @pytest.mark.parametrize("how", ["rebalance", "rollout", "starting"])
@@ -208,17 +231,16 @@ def test_nothing_is_measured_while_the_group_is_not_at_rest(how: str) -> None:
     assert watch.history.capacity_per_replica is None
 
 
-def test_a_measurement_falls_faster_than_it_rises() -> None:
-    """Believing in too much is what breaks promises."""
+def test_a_measurement_is_given_up_where_a_stretch_contradicts_it_and_on_the_safe_side_at_first() -> None:
+    """Believing in too much is what breaks promises: falls count at once, rises less what one commit may explain."""
     down, up = Watch(), Watch()
     for watch, processed in ((down, 125), (up, 500)):
         watch.history = resumed(capacity_per_replica=100.0, start_seconds=None, rebalance_seconds=None, changed_at=None)
         watch.poll(200, 200, times=3)
         watch.poll(5000, 200)
-        watch.poll(600, processed, times=4)
-    fallen = 100 - (down.history.capacity_per_replica or 0)
-    risen = (up.history.capacity_per_replica or 0) - 100
-    assert fallen / 50 > 2 * risen / 100 > 0
+        watch.poll(600, processed, times=3)
+    assert down.history.capacity_per_replica == pytest.approx(50, rel=0.2)
+    assert 100 < (up.history.capacity_per_replica or 0) <= 0.75 * 200
 
 
 def test_a_count_that_somebody_else_wrote_is_a_change_and_its_pods_are_waited_for() -> None:

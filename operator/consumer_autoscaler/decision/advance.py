@@ -6,16 +6,16 @@ import math
 from dataclasses import replace
 
 from consumer_autoscaler.decision import capacity, demand, effect
+from consumer_autoscaler.decision.downs import follow_levels
 from consumer_autoscaler.decision.history import (
     DENSE_SECONDS,
     KEEP_SECONDS,
     LONG_WINDOW_SECONDS,
     SPARSE_SECONDS,
     History,
-    LevelMemory,
     Sample,
 )
-from consumer_autoscaler.decision.levels import Levels, levels_for
+from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.tracks import Track, follow, waited_seconds
 from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, ProcessingTime, Scale, Unavailable
 
@@ -60,7 +60,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     )
     history = capacity.learn(policy, history, group, scale, levels, settled=settled)
     if policy.max_delay_seconds is not None and scale is not None:
-        history = _follow_levels(policy, history, levels, scale, previous_at)
+        history = follow_levels(policy, history, levels, scale, previous_at)
     if policy.lag_per_replica is not None:
         window = policy.scale_down_cooldown_seconds
         count = min(demand.lag_per_replica_count(policy, group), policy.max_replicas)  # bounds the memory, too
@@ -128,6 +128,7 @@ def resumed(
     """
     return History(
         capacity_per_replica=capacity_per_replica,
+        evidence_seconds=0.0 if capacity_per_replica is None else capacity.RESUMED_SECONDS,
         start_seconds_seen=() if start_seconds is None else (start_seconds,),
         rebalance_seconds_seen=() if rebalance_seconds is None else (rebalance_seconds,),
         scaled_at=changed_at,
@@ -247,36 +248,6 @@ def _settled_since(history: History, now: float, *, settled: bool) -> float | No
     if not settled:
         return None
     return now if history.settled_since is None else history.settled_since
-
-
-def _follow_levels(
-    policy: Policy, history: History, levels: Levels, scale: Scale, previous_at: float | None
-) -> History:
-    """Moves each level's virtual queue on by one poll, and counts what standing above it has cost.
-
-    A level copes while its queue stays under 20 % of the promise; a longer queue starts its account anew.
-    """
-    what = capacity.capacity_of(policy, history)
-    rate = history.arrival_rate(policy.poll_interval_seconds)
-    if previous_at is None or rate is None or what.per_replica <= 0 or policy.max_delay_seconds is None:
-        return history
-    elapsed = history.samples[-1].at - previous_at
-    credited = min(elapsed, 2.0 * policy.poll_interval_seconds)  # during an outage nobody saw it cope
-    promise = policy.max_delay_seconds
-    old = {memory.replicas: memory for memory in history.levels}
-    target = max(scale.replicas, history.raised_to or 0)
-    moved: list[LevelMemory] = []
-    for count in levels.counts:
-        sustained = what.per_replica * levels.worth(count)
-        memory = old.get(count, LevelMemory(count))
-        queue = memory.queue_messages + elapsed * (rate - demand.HEADROOM * sustained)
-        queue = min(max(0.0, queue), 0.7 * promise * sustained)
-        if count < target and queue <= 0.2 * promise * sustained:
-            wasted = memory.wasted_replica_seconds + credited * (target - count)
-            moved.append(LevelMemory(count, queue, wasted, memory.coped_seconds + credited))
-        else:
-            moved.append(LevelMemory(count, queue))
-    return replace(history, levels=tuple(moved))
 
 
 def _behind(policy: Policy, history: History) -> bool:

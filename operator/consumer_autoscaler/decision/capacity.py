@@ -1,12 +1,14 @@
 """What one replica can do, in records per second, in order of trust.
 
-1. What a saturated group was seen to consume (the stretch is long enough for commits in lumps to average out).
+1. What a saturated group was seen to consume, for long enough that commits in lumps average out. Seen more briefly,
+   it is cut by what one commit too many could have brought.
 2. What the processing time allows, corrected by nothing: it ignores fetching and committing, so it is an upper bound.
 3. What the user expects (`capacity.expectedRecordsPerMinute`).
 4. What was seen consumed without saturation: a lower bound, used while nothing else is known.
 
-Believing in too much is what breaks promises, so a measured value falls fast and rises slowly, and a value below what
-was seen to be consumed is raised to that.
+Stretches are pooled by their length, so that the chance of each averages out. What was believed is given up at once
+where a stretch contradicts it, by more than one commit can explain; and a value below what was seen to be consumed is
+raised to that.
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from dataclasses import dataclass, replace
 
 from consumer_autoscaler.decision.history import History, Saturation
 from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
 SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to the next, before it says anything
 COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
+RESUMED_SECONDS = 30.0  # of evidence are what another process has measured; from here on it counts as measured
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
 MEASURED = "measured"
-TRUSTED_SECONDS = 60.0  # a stretch of this length replaces the old value entirely
+TRUSTED_SECONDS = 120.0  # so much evidence is kept; a stretch of this length replaces the old value entirely
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Capacity:
     """Records per second of one full replica, where the number comes from, and whether it may be built upon."""
 
     per_replica: float
-    source: str  # MEASURED, "processing time", "expected", "seen so far"
+    source: str  # MEASURED, "measured briefly", "processing time", "expected", "seen so far"
     known: bool  # False: only a lower bound
 
 
@@ -37,12 +41,21 @@ def capacity_of(policy: Policy, history: History) -> Capacity:
     """The capacity to reckon with now."""
     seen = history.seen_per_replica
     if history.capacity_per_replica is not None:
-        return Capacity(max(history.capacity_per_replica, seen), MEASURED, True)
+        evidence = history.evidence_seconds
+        if evidence >= RESUMED_SECONDS:
+            return Capacity(max(history.capacity_per_replica, seen), MEASURED, True)
+        cut = evidence / (evidence + commit_interval_seconds(policy, history))
+        return Capacity(max(cut * history.capacity_per_replica, seen), "measured briefly", True)
     if history.busy_per_replica is not None:
         return Capacity(max(history.busy_per_replica, seen), "processing time", True)
     if policy.expected_records_per_second is not None:
         return Capacity(max(policy.expected_records_per_second, seen), "expected", True)
     return Capacity(seen, "seen so far", False)
+
+
+def commit_interval_seconds(policy: Policy, history: History) -> float:
+    """How much work a commit may bring at once, in seconds: as seen, else auto-commit's default."""
+    return max(COMMIT_SECONDS, commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
 
 
 def learn(
@@ -69,28 +82,43 @@ def learn(
         return _unsaturated(history)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
-        begun = Saturation(now.at, now.consumed, scale.replicas, history.capacity_per_replica)
-        return replace(history, saturation=begun)
-
+        return replace(history, saturation=_stretch(history, scale.replicas))
     length = now.at - stretch.since
-    if length < SATURATED_SECONDS:
+    commits = commit_interval_seconds(policy, history)
+    if length < max(SATURATED_SECONDS, 2 * commits):
         return history
-    measured = (now.consumed - stretch.consumed_then) / length / worth
-    if length < 2 * policy.poll_interval_seconds:  # one interval may hold one commit too many
-        measured *= length / (length + COMMIT_SECONDS)
+    measured = (now.consumed - stretch.consumed_then) / length / levels.at_work(scale.replicas)
     if measured <= 0:  # nothing is consumed at all: stuck or stopped, which says nothing about capacity
         return history
-    old = stretch.capacity_before
-    if old is None:
-        value = measured
-    else:
-        weight = min(1.0, length / TRUSTED_SECONDS)
-        weight = max(weight, 0.5) if measured < old else 0.5 * weight
-        value = old + weight * (measured - old)
-    history = replace(history, capacity_per_replica=value, seen_per_replica=min(history.seen_per_replica, value))
-    if length >= 2 * TRUSTED_SECONDS:  # let the stretch move on, so that a change under way is followed
-        history = replace(history, saturation=Saturation(now.at, now.consumed, scale.replicas, value))
+    value, evidence = _weighed(stretch, measured, length, commits / length)
+    history = replace(
+        history,
+        capacity_per_replica=value,
+        evidence_seconds=evidence,
+        seen_per_replica=min(history.seen_per_replica, value),
+    )
+    if length >= max(TRUSTED_SECONDS, 4 * commits):  # let the stretch move on, so that a change under way is followed
+        history = replace(history, saturation=_stretch(history, scale.replicas))
     return history
+
+
+def _stretch(history: History, replicas: int) -> Saturation:
+    now = history.samples[-1]
+    return Saturation(now.at, now.consumed, replicas, history.capacity_per_replica, history.evidence_seconds)
+
+
+def _weighed(stretch: Saturation, measured: float, length: float, doubt: float) -> tuple[float, float]:
+    """The stretch and what was believed before as one mean by their seconds; and the seconds that it rests on.
+
+    `doubt` is how far the stretch may be off, as a share. What was believed before is given up outside of that.
+    """
+    before = stretch.capacity_before
+    if before is None or before > measured * (1 + doubt):
+        return measured, length
+    if before < measured * (1 - doubt):
+        return measured * (1 - doubt), length
+    kept = min(stretch.evidence_before, max(0.0, TRUSTED_SECONDS - length))
+    return (before * kept + measured * length) / (kept + length), kept + length
 
 
 def _unsaturated(history: History) -> History:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, MEASURED, SATURATED_SECONDS, Capacity, capacity_of
-from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
+from consumer_autoscaler.decision.capacity import MEASURED, SATURATED_SECONDS, capacity_of, commit_interval_seconds
+from consumer_autoscaler.decision.downs import paid_down
+from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.signals import Signals, signals_of
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
+from consumer_autoscaler.decision.waits import deadline_seconds, oldest_if_an_up_waited, out_of_turn_seconds
 
 HEADROOM = 1.1  # a level is sized for this much more than the rate
-SWITCH_REPLICA_SECONDS = 300.0  # what a scaling costs besides its pause, in replica-seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +30,6 @@ class Demand:
     unbounded: int
     message: str
     learning: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """The derived numbers of one moment; rates in records per second."""
-
-    rate: float  # what to size for
-    rate_now: float  # over one poll
-    rate_minute: float
-    rate_long: float
-    rising: float  # how much it grows from poll to poll, seen twice in a row, so a jump is not taken for a ramp
-    backlog: float  # messages, without those that are only not committed yet
-    capacity: Capacity
-
-    def sustained(self, levels: Levels, replicas: int) -> float:
-        return self.capacity.per_replica * levels.worth(replicas)
 
 
 def active(policy: Policy, history: History, group: GroupReading) -> bool:
@@ -66,25 +52,6 @@ def lag_per_replica_count(policy: Policy, group: GroupReading) -> int:
     """ceil(lag / lagPerReplica), the rule KEDA and the HPA use, without tolerance and without a capped metric."""
     assert policy.lag_per_replica is not None
     return math.ceil(group.lag_messages / policy.lag_per_replica)
-
-
-def signals_of(policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels) -> Signals | None:
-    """None until two readings have been seen."""
-    poll = policy.poll_interval_seconds
-    now = history.arrival_rate(poll)
-    if now is None:
-        return None
-    two = history.arrival_rate(2 * poll) or now
-    minute = history.arrival_rate(max(SHORT_WINDOW_SECONDS, 4 * poll)) or now
-    long = history.arrival_rate(max(LONG_WINDOW_SECONDS, 20 * poll)) or now
-    three = history.arrival_rate(3 * poll) or two
-    before = 2 * two - now  # the rate of the poll before this one
-    rising = max(0.0, min(now - before, before - (3 * three - 2 * two)))
-    rate = max(now, (now + two) / 2) if now < two < minute else max(now, minute)
-    capacity = capacity_of(policy, history)
-    pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
-    backlog = max(0.0, group.lag_messages - COMMIT_SECONDS * pace)
-    return Signals(rate, now, minute, long, rising, backlog, capacity)
 
 
 def promise_demand(
@@ -117,7 +84,7 @@ def promise_demand(
     # messages are far too late, as after an outage, is the backlog to be gone within a promise.
     drain = float(promise) if delay > 2 * promise else 10.0 * promise
     grown = max(0.0, s.backlog + start * (s.rate - carries))
-    need = HEADROOM * (s.rate + s.rising) + (grown + pause * s.rate) / drain
+    need = HEADROOM * (s.rate + s.rising * (start + pause) / poll) + (grown + pause * s.rate) / drain
     unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
     numbers = (
         f"{s.rate:.1f}/s arriving, {s.backlog:.0f} waiting, {s.capacity.per_replica:.1f}/s per replica"
@@ -131,10 +98,10 @@ def promise_demand(
             return Demand(up, unbounded, f"{numbers}: the load has outgrown the pods that are starting")
         return Demand(replicas, unbounded, f"{numbers}: pods are starting")
 
-    oldest = _delay_if_an_up_waited_a_poll(history, s, carries, start + poll, pause, now)
+    oldest = oldest_if_an_up_waited(history, s, carries, start + poll, pause, now)
     if s.rate > carries:
-        oldest += _out_of_turn_seconds(s, levels, up, carries, start + poll, pause)
-    deadline = _deadline_seconds(policy)
+        oldest += out_of_turn_seconds(s, levels, up, carries, start + poll, pause)
+    deadline = deadline_seconds(policy, history)
     overloaded = 1.05 * s.rate > carries or s.backlog > (carries - s.rate) * drain
     top = s.sustained(levels, levels.counts[-1])
     if replicas < levels.counts[-1] and (
@@ -143,60 +110,13 @@ def promise_demand(
         return Demand(up, unbounded, f"{numbers}: an up begun one poll later would let messages wait {oldest:.0f} s")
 
     if s.backlog <= 0.4 * promise * s.rate or s.backlog < 1:
-        lower = _paid_down(policy, history, replicas, levels, s, drain)
+        lower = paid_down(policy, history, replicas, levels, s, drain)
         if lower is not None:
             return Demand(lower, min(unbounded, lower), f"{numbers}: {lower} would have coped for long enough")
         below = [count for count in levels.counts if count < replicas]
         if below and s.capacity.source != MEASURED and _calm(history, s, now):
             return Demand(below[-1], below[-1], f"{numbers}, not measured yet: trying one level less", learning=True)
     return Demand(replicas, unbounded, f"{numbers}: {replicas} carry {carries:.1f}/s")
-
-
-def _delay_if_an_up_waited_a_poll(
-    history: History, s: Signals, carries: float, until_start: float, pause: float, now: float
-) -> float:
-    """The oldest message's wait when an up that is begun one poll from now has started and rebalanced."""
-    done = history.samples[-1].arrived - s.backlog + until_start * carries
-    return now + until_start + pause - history.arrival_time(done, 1.05 * s.rate)
-
-
-def _out_of_turn_seconds(
-    s: Signals, levels: Levels, target: int, carries: float, until_start: float, pause: float
-) -> float:
-    """How much longer than in turn the oldest message may wait once `target` replicas drain the backlog.
-
-    A Kafka consumer hands out what it fetched of one partition before it turns to the next, and one fetch may bring
-    all that waits there. The last of its n partitions is served when the others' part of the backlog is done.
-    """
-    sustained = s.sustained(levels, target)
-    if levels.ceiling <= 0 or sustained <= 0:
-        return 0.0
-    each = math.ceil(levels.ceiling / (target * levels.consumers_per_pod))
-    backlog = max(0.0, s.backlog + until_start * (s.rate - carries)) + pause * s.rate
-    return (1 - 1 / each) * backlog / sustained
-
-
-def _paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s: Signals, drain: float) -> int | None:
-    """The smallest count that carries the load, has coped, and whose saving has paid for the switch."""
-    promise = policy.max_delay_seconds or 60
-    memory = {level.replicas: level for level in history.levels}
-    settle = history.start_seconds + history.rebalance_seconds
-    for count in levels.counts:
-        if count >= replicas:
-            break
-        past = memory.get(count)
-        if past is None:
-            continue
-        carries = s.sustained(levels, count)
-        price = SWITCH_REPLICA_SECONDS + (replicas - count) * settle + history.rebalance_seconds * replicas
-        if (
-            carries >= s.rate + s.backlog / drain
-            and past.coped_seconds >= max(2 * policy.poll_interval_seconds, promise / 2)
-            and (carries >= s.rate_long or s.rate_minute <= 0.98 * s.rate_long)
-            and past.wasted_replica_seconds >= price
-        ):
-            return count
-    return None
 
 
 def _learning_demand(
@@ -218,15 +138,16 @@ def _learning_demand(
     """
     consumed = history.consumption_rate(max(15.0, policy.poll_interval_seconds)) or 0.0
     message = f"{s.rate:.1f}/s arriving, {consumed:.1f}/s consumed, capacity of a replica not learned yet"
-    grows = s.rate_now > 1.02 * consumed and group.lag_messages > COMMIT_SECONDS * max(s.rate, 1.0)
+    uncommitted = commit_interval_seconds(policy, history) * max(s.rate, 1.0)
+    grows = s.rate_now > 1.02 * consumed and group.lag_messages > uncommitted
     if history.changed_at is not None:
         # What our own rebalance has left behind is no growth: look again when it is over for two polls.
         quiet = history.rebalance_seconds + 2 * policy.poll_interval_seconds
         grows = grows and now - history.changed_at >= quiet
     if grows and replicas < levels.counts[-1]:
         until_start = history.start_seconds + policy.poll_interval_seconds
-        oldest = _delay_if_an_up_waited_a_poll(history, s, consumed, until_start, history.rebalance_seconds, now)
-        if max(oldest, history.delay_seconds or 0.0) <= _deadline_seconds(policy):
+        oldest = oldest_if_an_up_waited(history, s, consumed, until_start, history.rebalance_seconds, now)
+        if max(oldest, history.delay_seconds or 0.0) <= deadline_seconds(policy, history):
             return Demand(replicas, replicas, f"{message}: there is time to measure it", learning=True)
         if starting:
             return Demand(replicas, replicas, f"{message}: pods are starting", learning=True)
@@ -243,7 +164,7 @@ def _learning_demand(
         and not grows
         and (
             _calm(history, s, now)
-            or _paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60))
+            or paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60))
         )
     ):
         return Demand(below[-1], below[-1], f"{message}: trying one level less", learning=True)
@@ -254,15 +175,6 @@ def _calm(history: History, s: Signals, now: float) -> bool:
     """No backlog now, and no change of the count for five minutes."""
     since = max(history.began_at or now, history.changed_at or 0.0)
     return s.backlog < 1 and now - since >= LONG_WINDOW_SECONDS
-
-
-def _deadline_seconds(policy: Policy) -> float:
-    """How old a message may get before an up must have helped: the promise less a margin for polls and commits.
-
-    A fifth of the promise, since start and pause are only as well known as the last few were alike.
-    """
-    promise = policy.max_delay_seconds or 60
-    return promise - (0.4 * policy.poll_interval_seconds + 0.2 * promise)
 
 
 def from_zero_demand(policy: Policy, history: History, group: GroupReading, levels: Levels) -> Demand:

@@ -46,7 +46,9 @@ class Saturation:
     since: float
     consumed_then: int
     replicas: int
-    capacity_before: float | None  # what was believed when it began; the stretch as a whole is weighed against that
+    # What was believed when it began, and on how much evidence: the stretch as a whole is weighed against that.
+    capacity_before: float | None
+    evidence_before: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Useless:
     busy_seconds_before: float | None = None
     busy_seconds: float | None = None
     confirmed: bool = False  # with fewer replicas it did as much
+    refuted: bool = False  # more replicas did help after all; nothing is blocked any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ class History:
     behind: bool = False  # with hysteresis, for the condition
 
     capacity_per_replica: float | None = None  # records per second, learned
+    evidence_seconds: float = 0.0  # for how long saturated groups were watched to learn it
     seen_per_replica: float = 0.0  # the most that was consumed per replica's worth, a lower bound of the capacity
     saturation: Saturation | None = None
     busy_per_replica: float | None = None  # from processing time: what a replica could do if nothing else took time

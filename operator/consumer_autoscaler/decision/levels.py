@@ -33,6 +33,10 @@ class Levels:
         k = self.consumers_per_pod
         return min(float(replicas), self.ceiling / (k * math.ceil(self.ceiling / (replicas * k))))
 
+    def at_work(self, replicas: int) -> float:
+        """How many full replicas work when every consumer that has a partition has something to do."""
+        return min(float(replicas), self.ceiling / self.consumers_per_pod) if self.ceiling > 0 else float(replicas)
+
     def pods_with_work(self) -> int | None:
         """The most pods that can have a partition; None when unknown."""
         return math.ceil(self.ceiling / self.consumers_per_pod) if self.ceiling > 0 else None

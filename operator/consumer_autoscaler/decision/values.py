@@ -65,6 +65,14 @@ class ReplicaSteps(StrEnum):
     ANY = "Any"
 
 
+class Calmness(StrEnum):
+    """What a scaling is worth besides its pause: nothing, a little, or as much as 20 minutes of a replica."""
+
+    RESPONSIVE = "Responsive"
+    BALANCED = "Balanced"
+    QUIET = "Quiet"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the user asked for, as numbers. Exactly one of `max_delay_seconds` and `lag_per_replica` is set."""
@@ -79,6 +87,7 @@ class Policy:
     consumers_per_pod: int = 1
     poll_interval_seconds: int = 15
     replica_steps: ReplicaSteps = ReplicaSteps.USEFUL
+    calmness: Calmness = Calmness.BALANCED
     scale_up_cooldown_seconds: int = 0
     scale_up_max_step: int | None = None
     scale_down_cooldown_seconds: int = 0

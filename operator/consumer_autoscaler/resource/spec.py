@@ -140,6 +140,7 @@ def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
             consumers_per_pod=kafka.consumers_per_pod,
             poll_interval_seconds=scaling.poll_interval_seconds,
             replica_steps=scaling.replica_steps,
+            calmness=scaling.calmness,
             scale_up_cooldown_seconds=up.cooldown_seconds,
             scale_up_max_step=up.max_step,
             scale_down_cooldown_seconds=_down_cooldown(spec, down),

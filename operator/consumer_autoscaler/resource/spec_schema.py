@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 
-from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.decision.values import Calmness, IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
 from consumer_autoscaler.resource.access_schema import SaslMechanism, SaslSpec, TlsSpec
 from consumer_autoscaler.resource.processing_schema import ProcessingTimeSpec
 from consumer_autoscaler.resource.schema_rules import (
@@ -257,6 +257,12 @@ class ScalingSpec(Part):
         default=None,
         description="Useful: only replica counts that leave fewer partitions to the busiest consumer. Any: "
         "every count. " + _unset("replica_steps"),
+    )
+    calmness: Calmness | None = Field(
+        default=None,
+        description="With a promise, what a scaling is worth besides its pause. Responsive: nothing, the fewest "
+        "replica-hours. Quiet: as much as a replica for 20 minutes, the fewest scalings. The promise is kept alike. "
+        + _unset("calmness"),
     )
     scale_up: ScaleUpSpec | None = Field(default=None, description="How fast replicas may be added.")
     scale_down: ScaleDownSpec | None = Field(default=None, description="How fast replicas may be removed.")

@@ -1,0 +1,70 @@
+"""The numbers of one moment that a promise is kept by: rates, backlog, capacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumer_autoscaler.decision.capacity import Capacity, capacity_of, commit_interval_seconds
+from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
+from consumer_autoscaler.decision.levels import Levels
+from consumer_autoscaler.decision.pattern import Pattern, pattern_of
+from consumer_autoscaler.decision.values import GroupReading, Policy
+
+MOST_BY_CHANCE = 6.0  # standard deviations; beyond them a change is one whatever came before
+SURE_OF_RISE = 2.0  # the same, for a rise to be a trend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Rates in records per second."""
+
+    rate: float  # what to size for
+    rate_now: float  # over one poll, without what is taken for chance
+    rate_minute: float  # over a minute, as it was
+    rate_long: float  # over five minutes
+    rising: float  # how much it grows from poll to poll, seen twice in a row, so a jump is not taken for a ramp
+    backlog: float  # messages, without those that are only not committed yet
+    capacity: Capacity
+    pattern: Pattern
+
+    def sustained(self, levels: Levels, replicas: int) -> float:
+        """What so many replicas can do, in records per second."""
+        return self.capacity.per_replica * levels.worth(replicas)
+
+
+def minute_seconds(policy: Policy) -> float:
+    return max(SHORT_WINDOW_SECONDS, 4.0 * policy.poll_interval_seconds)
+
+
+def long_seconds(policy: Policy) -> float:
+    return max(LONG_WINDOW_SECONDS, 20.0 * policy.poll_interval_seconds)
+
+
+def signals_of(policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels) -> Signals | None:
+    """None until two readings have been seen."""
+    poll = policy.poll_interval_seconds
+    now = history.arrival_rate(poll)
+    if now is None:
+        return None
+    two = history.arrival_rate(2 * poll) or now
+    three = history.arrival_rate(3 * poll) or two
+    minute = history.arrival_rate(minute_seconds(policy)) or now
+    long = history.arrival_rate(long_seconds(policy)) or now
+    before = 2 * two - now  # the rate of the poll before this one
+    pattern = pattern_of(history.samples, poll)
+    rising = min(now - before, before - (3 * three - 2 * two)) - SURE_OF_RISE * pattern.noise_over(poll)
+    likely_minute = pattern.likely(minute, long, minute_seconds(policy), MOST_BY_CHANCE)
+    likely_now = pattern.likely(now, likely_minute, poll, MOST_BY_CHANCE)
+    falling = now < two < minute
+    capacity = capacity_of(policy, history)
+    pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
+    return Signals(
+        rate=max(now, (now + two) / 2) if falling else max(likely_now, likely_minute),
+        rate_now=likely_now,
+        rate_minute=minute,
+        rate_long=long,
+        rising=max(0.0, rising),
+        backlog=max(0.0, group.lag_messages - commit_interval_seconds(policy, history) * pace),
+        capacity=capacity,
+        pattern=pattern,
+    )
