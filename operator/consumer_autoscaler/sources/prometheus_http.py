@@ -9,6 +9,7 @@ was given and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import json
 import re
@@ -113,7 +114,8 @@ class PrometheusHttp:
         if server.token:
             headers["Authorization"] = f"Bearer {server.token}"
         elif server.username:
-            headers["Authorization"] = aiohttp.BasicAuth(server.username, server.password, "utf-8").encode()
+            login = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
+            headers["Authorization"] = f"Basic {login}"
         async with self._opened().request(
             "GET" if short else "POST",
             url.update_query(query=query) if short else url,
@@ -142,7 +144,7 @@ class PrometheusHttp:
             try:
                 self._contexts[tls] = await asyncio.to_thread(tls_context, tls)
             except AuthenticationFailed as problem:
-                raise PrometheusFailed(Failure.REFUSED, f"cannot be asked: `tls`: {problem}") from None
+                raise PrometheusFailed(Failure.REFUSED, f"cannot be asked: `tls`: {problem.args[0]}") from None
         return self._contexts[tls]
 
     def _opened(self) -> aiohttp.ClientSession:
