@@ -27,6 +27,7 @@ def from_status(body: Mapping[str, Any]) -> str:
         f" {_of(lag, 'partitionsWithLag')} of {_of(lag, 'partitions')} partitions lag",
         f"Rates      {_of(rates, 'arrivalPerMinute')}/min arrive, {_of(rates, 'consumedPerMinute')}/min consumed,"
         f" {_of(rates, 'capacityPerReplicaPerMinute')}/min per replica",
+        *_time_of_status(status.get("processingTime") or {}),
         *_learned(status),
         "",
         *_decision_of_status(status.get("decision") or {}),
@@ -45,7 +46,7 @@ def from_bundle(bundle: Bundle) -> str:
     decision = decide(bundle.policy, bundle.observation, bundle.history, bundle.now)
     scale = bundle.observation.scale
     present = f"{scale.replicas} replicas, {scale.ready} ready" if isinstance(scale, Scale) else scale.message
-    lines = [f"Target     {present}", *_group_lines(bundle, decision), ""]
+    lines = [f"Target     {present}", *_group_lines(bundle, decision), *_time_lines(bundle), ""]
     lines += [f"Decision   {decision.reason}: {decision.message}", *_steps(decision), "", "Levels"]
     for level in bundle.history.levels:
         lines.append(
@@ -68,6 +69,32 @@ def _asked(spec: Mapping[str, Any]) -> Iterator[str]:
         yield f"Promise    no message waits longer than {objective['maxDelaySeconds']} s"
     else:
         yield f"Objective  {objective.get('lagPerReplica')} messages of lag per replica"
+
+
+def _time_of_status(time: Mapping[str, Any]) -> Iterator[str]:
+    if "meanMicroseconds" in time:
+        named = {name: time.get(f"{name}Microseconds") for name in ("mean", "p50", "p95", "p99")}
+        yield _time({name: value / 1e6 for name, value in named.items() if value is not None}, time.get("source", "?"))
+
+
+def _time_lines(bundle: Bundle) -> Iterator[str]:
+    time = bundle.observation.processing
+    if isinstance(time, Unavailable):
+        yield f"Time       unknown: {time.message}"
+    elif time is not None:
+        named = {
+            "mean": time.seconds_per_record,
+            "p50": time.p50_seconds,
+            "p95": time.p95_seconds,
+            "p99": time.p99_seconds,
+        }
+        yield _time({name: value for name, value in named.items() if value is not None}, time.source)
+
+
+def _time(seconds: Mapping[str, float], source: str) -> str:
+    percentiles = ", ".join(f"{name} {1000 * value:.3g} ms" for name, value in seconds.items() if name != "mean")
+    shown = f" ({percentiles})" if percentiles else ""
+    return f"Time       {1000 * seconds['mean']:.3g} ms per record{shown} by {source}"
 
 
 def _learned(status: Mapping[str, Any]) -> Iterator[str]:

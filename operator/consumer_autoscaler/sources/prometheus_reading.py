@@ -88,8 +88,8 @@ def conclude(
         return unavailable(f"Prometheus has no samples of {memory.family} any more: check that the pods are scraped")
     if samples < SCRAPES_IN_WINDOW and window < LONGEST_WINDOW_SECONDS:
         memory.window_seconds = min(LONGEST_WINDOW_SECONDS, 2 * window)
-    elif samples > 0:
-        wanted = math.ceil(SCRAPES_IN_WINDOW * window / samples)
+    else:
+        wanted = math.ceil(SCRAPES_IN_WINDOW * window / max(1.0, samples))
         memory.window_seconds = min(LONGEST_WINDOW_SECONDS, max(SHORTEST_WINDOW_SECONDS, wanted))
     scrape_seconds = window / max(1.0, samples)
     if age > STALE_AFTER_SCRAPES * scrape_seconds + 1:
