@@ -143,9 +143,11 @@ class Crew:
         counts = [decision.desired for _, decision in self.seen if decision.desired is not None]
         return counts[:1] + [after for before, after in pairwise(counts) if after != before]
 
-    def ups_from(self, count: int) -> int:
-        """How many ups there were from so many replicas or more."""
-        return sum(1 for before, after in pairwise(self.counts) if after > before >= count)
+    @property
+    def ups(self) -> list[tuple[float, int, int, str]]:
+        """Second, count before, count after, and why, of every up."""
+        pairs = pairwise((at, decision.desired or 0, decision.message) for at, decision in self.seen)
+        return [(round(at), before, after, why) for (_, before, _), (at, after, why) in pairs if after > before > 0]
 
     async def until(self, reason: str, *, within_seconds: float, holds_seconds: float = 0.0) -> str:
         """Until the reason has been said for so long without a break; returns the last message."""
