@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-_NOT_BENCHMARKS = {"__main__", "common", "crowd", "lag_peers", "lag_reader", "report", "stream"}
+_NOT_BENCHMARKS = {"__main__", "chaos", "common", "crowd", "lag_peers", "lag_reader", "report", "stream", "truth"}
 
 
 def main(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from consumer_autoscaler.decision.capacity import Capacity, capacity_of
+from consumer_autoscaler.decision.effect import slow_downstream
 from consumer_autoscaler.decision.history import History, Useless
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.reasons import BackpressureReason, ConditionStatus, ConditionType
@@ -24,6 +25,7 @@ from consumer_autoscaler.decision.values import (
 )
 
 RATE_SECONDS = 60.0
+SOON_SECONDS = 600.0  # a backlog that is gone so soon is no reason to raise a limit
 HEADROOM = 1.1  # what partitions and replicas are reckoned with when a person is told how many the load needs
 
 
@@ -45,18 +47,22 @@ def backpressured(policy: Policy, observation: Observation, history: History, le
 def _cause(
     policy: Policy, group: GroupReading, scale: Scale | Unavailable, history: History, levels: Levels | None
 ) -> tuple[BackpressureReason, str]:
-    if (words := _stuck(policy, group, history)) is not None:
-        return BackpressureReason.STUCK_PARTITION, words
-    if history.useless is not None:
-        return BackpressureReason.SLOW_DOWNSTREAM, _slow_downstream(history.useless)
+    skew = None
+    if levels is not None:
+        skew = skew_of(policy, group, history, levels, stuck_partitions(policy, group, history))
+    if skew is None and (words := _stuck(policy, group, history)) is not None:
+        return BackpressureReason.STUCK_PARTITION, words  # beside a hot partition it may just have to wait for its turn
+    if (useless := slow_downstream(history)) is not None:
+        return BackpressureReason.SLOW_DOWNSTREAM, _slow_downstream(useless)
     if levels is None or not history.replicas:
         return BackpressureReason.UNDER_PROVISIONED, "more replicas are needed"
-    skew = skew_of(policy, group, history, levels, stuck_partitions(policy, group, history))
     if skew is not None:
         return BackpressureReason.PARTITION_SKEW, _skewed(skew, levels)
     if not isinstance(scale, Unavailable) and scale.ready < scale.replicas:
         return BackpressureReason.UNDER_PROVISIONED, f"{scale.ready} of {scale.replicas} pods are ready"
     capacity, rate = capacity_of(policy, history), history.arrival_rate(RATE_SECONDS)
+    if (words := _catches_up(group, history, levels, capacity, rate)) is not None:
+        return BackpressureReason.UNDER_PROVISIONED, words
     if history.replicas >= levels.counts[-1]:
         pods = levels.pods_with_work()
         if pods is not None and pods <= policy.max_replicas:
@@ -95,6 +101,20 @@ def _skewed(skew: Skew, levels: Levels) -> str:
     if (alone := levels.pods_with_work()) is not None:
         words += f"; more than {alone} replicas help nothing"
     return f"{words}: see the keys"
+
+
+def _catches_up(
+    group: GroupReading, history: History, levels: Levels, capacity: Capacity, rate: float | None
+) -> str | None:
+    if rate is None or not capacity.known or not history.replicas:
+        return None
+    carries = capacity.per_replica * levels.worth(history.replicas)
+    left = group.lag_messages / (carries - rate) if carries > HEADROOM * rate else math.inf
+    if left > SOON_SECONDS:
+        return None
+    return (
+        f"{rate:.1f}/s arrive, {history.replicas} replicas carry {carries:.1f}/s: it catches up in about {left:.0f} s"
+    )
 
 
 def _too_few_partitions(

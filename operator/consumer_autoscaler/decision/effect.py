@@ -22,10 +22,12 @@ EARLY_SECONDS = 30.0  # the same, when records take longer in proportion to the 
 LEAST_STEP = 0.15  # of what the group does; what a smaller step brings cannot be told from chance
 USELESS_GAIN, NOISE = 0.1, 0.04  # of what was expected, and of what the group did before: less is no gain
 DOUBTFUL_GAIN = 0.25  # of what was expected: less so far, and the next up waits until this one has been judged
+PARTLY = 0.35  # of what as many replicas as before would do more each: less, and something else sets the pace
 LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
 BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 600.0, 4 * 3600.0
 RESERVE = 1.15  # the count that is kept could do so much more, so that a recovery downstream shows
 RECOVERED = 1.1  # it does so much more: what held it back has gone
+RECENT_SECONDS, CHANGED = 20.0, 0.85  # if it does less than this of late, that is what it does
 FELL = 0.85  # it does less than this with fewer replicas: they were of use
 
 
@@ -52,18 +54,23 @@ def follow(policy: Policy, history: History, levels: Levels, now: float) -> Hist
         return history
     if replicas < pace.replicas:
         return _renewed(policy, _judge_down(history, done), levels, now)
-    expected = _expected_gain(levels, pace, replicas)
-    gain = done - pace.per_second
-    if expected >= LEAST_STEP * pace.per_second and gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
-        history = _useless(policy, history, levels, pace, done, now)
+    expected, gain = _expected_gain(levels, pace, replicas), done - pace.per_second
+    if _brought_nothing(history, levels, pace, replicas, done):
+        history = _useless(history, levels, pace, done, now)
         return _renewed(policy, history, levels, now, best=pace.best_per_worth)
     best = pace.best_per_worth if gain < LINEAR_GAIN * expected else 0.0
-    return _renewed(policy, replace(history, useless=None), levels, now, best=best)
+    return _renewed(policy, replace(history, useless=_refuted(history.useless, now)), levels, now, best=best)
+
+
+def slow_downstream(history: History) -> Useless | None:
+    """What was seen of the last useless up, as long as that is why the group is behind."""
+    useless = history.useless
+    return None if useless is None or useless.refuted else useless
 
 
 def most_useful(history: History, now: float) -> int | None:
     """The most replicas that are of use as far as was seen; None while nothing speaks against more."""
-    useless = history.useless
+    useless = slow_downstream(history)
     return useless.keep if useless is not None and now < useless.until else None
 
 
@@ -105,18 +112,37 @@ def _expected_gain(levels: Levels, pace: Pace, replicas: int) -> float:
     return pace.best_per_worth * levels.worth(replicas) - pace.per_second
 
 
+def _brought_nothing(history: History, levels: Levels, pace: Pace, replicas: int, done: float) -> bool:
+    """Whether the up from `pace` brought less than a tenth of what it should have, or far too little for chance.
+
+    That a replica did much more a minute before, when there were fewer, is only a suspicion: each may have become
+    slower at the same time. The way back tells; where it has told, the suspicion is not followed again.
+    """
+    expected, gain = _expected_gain(levels, pace, replicas), done - pace.per_second
+    if expected < LEAST_STEP * pace.per_second:
+        return False
+    if gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
+        return True
+    seen = pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
+    suspicious = seen >= 2 * LEAST_STEP * pace.per_second and gain < PARTLY * seen
+    return suspicious and (history.useless is None or not history.useless.refuted)
+
+
 def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, best: float = 0.0) -> History:
     """What the next count will be weighed by: the present one, as it is now."""
     settled, saturated, old = history.settled_since, history.saturated_since, history.pace
     assert settled is not None
     assert history.replicas
-    window = 2.0 * policy.poll_interval_seconds
+    short = long = max(RECENT_SECONDS, 2.0 * policy.poll_interval_seconds)
     if saturated is not None:
-        window = max(window, min(JUDGED_SECONDS, now - saturated))
+        long = max(short, min(JUDGED_SECONDS, now - saturated))
+    since = max(now - settled, float(policy.poll_interval_seconds))
     worth = levels.worth(history.replicas)
-    done = history.consumption_rate(min(window, max(now - settled, policy.poll_interval_seconds)))
-    if done is None or worth <= 0:
+    done, lately = history.consumption_rate(min(long, since)), history.consumption_rate(min(short, since))
+    if done is None or lately is None or worth <= 0:
         return history
+    if lately < CHANGED * done:  # each consumer has become slower just now: what was before that says nothing
+        done = lately
     per_worth = done / worth
     if saturated is None:  # it could do more than it had to
         per_worth = max(per_worth, capacity_of(policy, history).per_replica)
@@ -127,9 +153,9 @@ def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, be
     return replace(history, pace=pace)
 
 
-def _useless(policy: Policy, history: History, levels: Levels, pace: Pace, done: float, now: float) -> History:
+def _useless(history: History, levels: Levels, pace: Pace, done: float, now: float) -> History:
     replicas, before = history.replicas or 0, history.useless
-    times = 1 if before is None else before.times + 1
+    times = 1 if before is None or before.refuted else before.times + 1
     keep = replicas
     if pace.best_per_worth > 0:
         keep = min(replicas, levels.at_least(RESERVE * done / pace.best_per_worth))
@@ -153,13 +179,18 @@ def _judge_down(history: History, done: float) -> History:
     if useless is None:
         return history
     if done < FELL * useless.per_second:
-        return replace(history, useless=None)
+        return replace(history, useless=_refuted(useless, history.samples[-1].at))
     return replace(history, useless=replace(useless, confirmed=True))
+
+
+def _refuted(useless: Useless | None, now: float) -> Useless | None:
+    """More replicas did help after all, so they are allowed; that is remembered until the load has fallen."""
+    return None if useless is None else replace(useless, until=min(useless.until, now), refuted=True)
 
 
 def _follow_block(policy: Policy, history: History, now: float) -> History:
     """Lifts a block when the group does more, and prolongs one that has run out while the group shows that it holds."""
-    useless, settled, saturated = history.useless, history.settled_since, history.saturated_since
+    useless, settled, saturated = slow_downstream(history), history.settled_since, history.saturated_since
     if useless is None or settled is None or saturated is None:
         return history
     if now - max(settled, saturated) < max(JUDGED_SECONDS, 2.0 * policy.poll_interval_seconds):

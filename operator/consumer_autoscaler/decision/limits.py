@@ -16,7 +16,7 @@ from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason
 from consumer_autoscaler.decision.skew import only_hot_ones_wait, skew_of
-from consumer_autoscaler.decision.stuck import stuck_partitions
+from consumer_autoscaler.decision.stuck import SUSPECT_SECONDS, delay_without, is_late, stuck_partitions
 from consumer_autoscaler.decision.values import GroupKind, GroupReading, Observation, Policy, Step, Unavailable
 
 HISTORY_BEFORE_DOWN_SECONDS = 300.0
@@ -123,7 +123,10 @@ def ineffective(p: Proposal, s: Situation) -> Proposal:
         return p
     if doubtful(s.policy, s.history, s.levels, s.now):
         return p.to(s.current, LimitReason.INEFFECTIVE, "first to be seen what the last up brings")
-    stuck = stuck_partitions(s.policy, s.group, s.history)
+    stuck = stuck_partitions(s.policy, s.group, s.history, SUSPECT_SECONDS)
+    if stuck and not is_late(s.policy, delay_without(s.group, s.history, stuck)):
+        topic, partition = min(stuck)
+        return p.to(s.current, LimitReason.INEFFECTIVE, f"only {topic}-{partition} waits, which does not move")
     skew = skew_of(s.policy, s.group, s.history, s.levels, stuck)
     if skew is not None and only_hot_ones_wait(skew):
         message = f"only {skew.topic}-{skew.partition} waits, and more than one consumer cannot read it"

@@ -48,8 +48,8 @@ def skew_of(
         return None
     hottest = max(working, key=lambda track: track.arrival_per_second or 0.0)
     rate, done = hottest.arrival_per_second or 0.0, hottest.finished_per_second or 0.0
-    if rate < HOT * total / len(tracks):
-        return None
+    if rate < HOT * total / len(tracks) or done >= rate:
+        return None  # as many as any other, or it catches up
     capacity = capacity_of(policy, history)
     per_consumer = max(capacity.per_replica / policy.consumers_per_pod, done) if capacity.known else None
     hot = tuple(t for t in working if per_consumer is not None and (t.arrival_per_second or 0.0) > per_consumer)

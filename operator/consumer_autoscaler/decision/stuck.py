@@ -9,29 +9,46 @@ from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.tracks import Track, commit_seconds, waited_seconds
 from consumer_autoscaler.decision.values import GroupReading, Policy
 
+SUSPECT_SECONDS = 60.0  # from here on no replicas are added for it; that a consumer works so long is not yet odd
 STUCK_SECONDS = 300.0  # `max.poll.interval.ms`, within which a consumer may work on one batch
 USUAL_GAPS = 3.0  # so many of the usual times between two commits are no standing still
 OWN_GAPS = 1.5  # and so many of the longest that the partition itself had of late
+OTHERS_SECONDS, OTHERS_SHARE = 100.0, 0.75  # within which so many of the others with lag must have moved
 
 Partition = tuple[str, int]
 
 
-def standing_still(policy: Policy, group: GroupReading, history: History) -> tuple[Track, ...]:
-    """Tracks with lag, without a commit for STUCK_SECONDS and longer than batches are known to take; longest first."""
+def standing_still(
+    policy: Policy, group: GroupReading, history: History, seconds: float = STUCK_SECONDS
+) -> tuple[Track, ...]:
+    """Tracks with lag, without a commit for so long and longer than batches are known to take; longest first.
+
+    None while the others with lag hardly move either: a consumer that is far behind may finish all that it fetched of
+    one partition before it turns to the next. All of them when nothing moves at all.
+    """
     if not group.members:
         return ()
     usual = commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0
     found = []
     for track in history.tracks:
-        patience = max(STUCK_SECONDS, USUAL_GAPS * usual, OWN_GAPS * max(track.commit_gaps, default=0.0))
+        patience = max(seconds, USUAL_GAPS * usual, OWN_GAPS * max(track.commit_gaps, default=0.0))
         if track.still_since is not None and group.at - track.still_since > patience:
             found.append(track)
+    others = [reading for reading in group.partitions if reading.lag_messages]
+    standing = {(track.topic, track.partition) for track in found}
+    since = {(track.topic, track.partition): track.still_since or group.at for track in history.tracks}
+    places = [place for r in others if (place := (r.topic, r.partition)) not in standing and place in since]
+    moving = sum(1 for place in places if group.at - since[place] <= OTHERS_SECONDS)
+    if places and (moving < OTHERS_SHARE * len(places) or len(found) > len(group.partitions) / 2):
+        return ()
     return tuple(sorted(found, key=lambda track: track.still_since or 0.0))
 
 
-def stuck_partitions(policy: Policy, group: GroupReading, history: History) -> frozenset[Partition]:
-    """Those that stand still while others go on: no reason to scale. Empty when nothing moves at all."""
-    still = frozenset((track.topic, track.partition) for track in standing_still(policy, group, history))
+def stuck_partitions(
+    policy: Policy, group: GroupReading, history: History, seconds: float = STUCK_SECONDS
+) -> frozenset[Partition]:
+    """Those that stand still for so long while others go on: no reason to scale. Empty when nothing moves at all."""
+    still = frozenset((track.topic, track.partition) for track in standing_still(policy, group, history, seconds))
     moving = any(
         (track.topic, track.partition) not in still and (track.finished_per_second or 0.0) > 0
         for track in history.tracks
@@ -50,6 +67,11 @@ def delay_without(group: GroupReading, history: History, without: frozenset[Part
         if (place := (reading.topic, reading.partition)) not in without and place in tracks
     ]
     return min(history.delay_seconds, max(waits, default=0.0))
+
+
+def is_late(policy: Policy, delay_seconds: float | None) -> bool:
+    """Whether a delay is half of the promise or more, of two minutes where none is given; unknown is late."""
+    return delay_seconds is None or delay_seconds > (policy.max_delay_seconds or 120) / 2
 
 
 def lag_without(group: GroupReading, without: frozenset[Partition]) -> int:

@@ -143,6 +143,11 @@ class Group:
         return min(1.0, share)
 
     @property
+    def owners(self) -> tuple[int, ...]:
+        """The consumer of each partition by number, `pod.number * consumers_per_pod` and on; -1 is nobody."""
+        return tuple(self._owners)
+
+    @property
     def lag(self) -> float:
         return float(np.sum(self.ended - self.committed))
 
