@@ -8,11 +8,12 @@ import pytest
 from tests.unit.decision_model import promise, reading
 
 from consumer_autoscaler import explain
-from consumer_autoscaler.decision.advance import PROCESSING_TIME_INTERVALS, advance
+from consumer_autoscaler.decision.advance import advance
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.capacity import capacity_of
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.pace import PROCESSING_TIME_INTERVALS, follow_processing_time
 from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType, SourceReason
 from consumer_autoscaler.decision.values import Condition, Observation, ProcessingTime, Scale, Unavailable
 from consumer_autoscaler.resource import memory, status
@@ -131,6 +132,36 @@ def test_the_decision_believes_an_old_time_for_five_intervals_and_then_the_next_
         assert capacity_of(policy, history).source == "processing time"
     history = advance(policy, history, observed(FAILED, now + 5), now + 5)
     assert capacity_of(policy, history).source == "expected"
+
+
+def test_what_was_measured_moves_with_the_processing_time_slowly_when_it_looks_faster() -> None:
+    """Measured at 8/s while a record took 0.1 s: twice as slow is 4/s within some polls, and back after many more."""
+    policy = promise()
+    history = follow_processing_time(policy, History(capacity_per_replica=8.0, seen_per_replica=6.0), told(0.1), 0.0)
+    assert (history.capacity_per_replica, history.seen_per_replica) == (8.0, 6.0)
+
+    def polls_until(share: float, seconds: float) -> int:
+        nonlocal history
+        for poll in range(1, 200):
+            history = follow_processing_time(policy, history, told(seconds), 5.0 * poll)
+            assert history.capacity_per_replica is not None
+            assert history.seen_per_replica == pytest.approx(history.capacity_per_replica * 6 / 8)
+            if abs(history.capacity_per_replica / 8.0 - share) < 0.05:
+                return poll
+        raise AssertionError(f"never {share}")
+
+    assert polls_until(0.5, 0.2) <= 4
+    assert 15 <= polls_until(1.0, 0.1) <= 60
+
+
+def test_a_time_that_only_wavers_changes_nothing_for_good() -> None:
+    """Up and down by a factor: what is believed stays within it, and on the slow side."""
+    policy, history = promise(), History(capacity_per_replica=8.0)
+    for poll in range(400):
+        history = follow_processing_time(policy, history, told(0.1 if poll % 2 else 0.2), 5.0 * poll)
+        assert history.capacity_per_replica is not None
+        assert 7.9 <= history.capacity_per_replica <= 16.1  # the first reading said 0.2 s
+    assert history.capacity_per_replica < 9.0
 
 
 def test_the_status_and_explain_show_the_time_its_percentiles_and_where_it_is_from() -> None:

@@ -16,11 +16,11 @@ from consumer_autoscaler.decision.history import (
     Sample,
 )
 from consumer_autoscaler.decision.levels import levels_for
+from consumer_autoscaler.decision.pace import follow_processing_time
 from consumer_autoscaler.decision.tracks import Track, follow, waited_seconds
-from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, ProcessingTime, Scale, Unavailable
+from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, Scale
 
 REMEMBERED_DURATIONS = 3
-PROCESSING_TIME_INTERVALS = 5  # how long a processing time stands while its source fails
 LONGEST_DURATION_SECONDS = 900.0  # a start that took longer was no start: image missing, no room
 
 
@@ -29,11 +29,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     scale = observation.scale if isinstance(observation.scale, Scale) else None
     if scale is not None:
         history = _follow_replicas(history, scale, now)
-    if isinstance(observation.processing, ProcessingTime) and observation.processing.seconds_per_record > 0:
-        per_replica = policy.consumers_per_pod / observation.processing.seconds_per_record
-        history = replace(history, busy_per_replica=per_replica, busy_at=now)
-    elif isinstance(observation.processing, Unavailable) and _aged(policy, history, now):
-        history = replace(history, busy_per_replica=None, busy_at=None)
+    history = follow_processing_time(policy, history, observation.processing, now)
 
     group = observation.group
     if not isinstance(group, GroupReading):
@@ -84,11 +80,6 @@ def age_in_doubt(policy: Policy, history: History, now: float) -> int | None:
         return promise
     young = now - history.began_at < promise  # what came before is not known by interpolation
     return promise if delay > promise / 2 or (young and delay > 0) else None
-
-
-def _aged(policy: Policy, history: History, now: float) -> bool:
-    stands_for_seconds = PROCESSING_TIME_INTERVALS * policy.poll_interval_seconds
-    return history.busy_at is not None and now - history.busy_at > stands_for_seconds
 
 
 def _longest_gap_seconds(policy: Policy) -> float:

@@ -14,8 +14,8 @@ from consumer_autoscaler.cluster.errors import KubeError
 from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.cluster.secrets import Secrets
 from consumer_autoscaler.cluster.targets import TargetView
-from consumer_autoscaler.decision.advance import PROCESSING_TIME_INTERVALS
 from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.pace import PROCESSING_TIME_INTERVALS
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
 from consumer_autoscaler.resource.processing import OwnMetric, PodMetrics, Prometheus
 from consumer_autoscaler.resource.spec import Resource
