@@ -85,7 +85,7 @@ SPRING = Preset(
     topic_labels=("messaging_source_name", "messaging_destination_name"),
 )
 QUARKUS = Preset(
-    # Timer quarkus.messaging.message.duration (quarkus.messaging.observation.enabled), incoming and outgoing
+    # Timer quarkus.messaging.message.duration (smallrye.messaging.observation.enabled), incoming and outgoing
     # channels alike. With several channels only those are taken that are called like a topic, Quarkus'
     # default.
     name="Quarkus",
