@@ -25,9 +25,10 @@ DOUBTFUL_GAIN = 0.25  # of what was expected: less so far, and the next up waits
 PARTLY = 0.35  # of what as many replicas as before would do more each: less, and something else sets the pace
 LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
 BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 600.0, 4 * 3600.0
+MOST_PROLONGED = 2  # times that a block goes on without another try, as what is seen does not change
 RESERVE = 1.15  # the count that is kept could do so much more, so that a recovery downstream shows
 RECOVERED = 1.1  # it does so much more: what held it back has gone
-RECENT_SECONDS, CHANGED = 20.0, 0.85  # if it does less than this of late, that is what it does
+RECENT_SECONDS, CHANGED = 10.0, 0.85  # if it does less than this of late, that is what it does
 FELL = 0.85  # it does less than this with fewer replicas: they were of use
 
 
@@ -55,8 +56,10 @@ def follow(policy: Policy, history: History, levels: Levels, now: float) -> Hist
     if replicas < pace.replicas:
         return _renewed(policy, _judge_down(history, done), levels, now)
     expected, gain = _expected_gain(levels, pace, replicas), done - pace.per_second
-    if _brought_nothing(history, levels, pace, replicas, done):
-        history = _useless(history, levels, pace, done, now)
+    if done < FELL * pace.per_second:  # something has become slower meanwhile, so the two say nothing about the up
+        return _renewed(policy, history, levels, now)
+    if (sure := _brought_nothing(history, levels, pace, replicas, done)) is not None:
+        history = _useless(history, levels, pace, done, now, sure=sure)
         return _renewed(policy, history, levels, now, best=pace.best_per_worth)
     best = pace.best_per_worth if gain < LINEAR_GAIN * expected else 0.0
     return _renewed(policy, replace(history, useless=_refuted(history.useless, now)), levels, now, best=best)
@@ -112,20 +115,21 @@ def _expected_gain(levels: Levels, pace: Pace, replicas: int) -> float:
     return pace.best_per_worth * levels.worth(replicas) - pace.per_second
 
 
-def _brought_nothing(history: History, levels: Levels, pace: Pace, replicas: int, done: float) -> bool:
-    """Whether the up from `pace` brought less than a tenth of what it should have, or far too little for chance.
+def _brought_nothing(history: History, levels: Levels, pace: Pace, replicas: int, done: float) -> bool | None:
+    """Whether the up from `pace` brought less than a tenth of what it should have (True: a saturated group did as much
+    before; False: so it seems), or far too little for chance (False). None: it brought something.
 
     That a replica did much more a minute before, when there were fewer, is only a suspicion: each may have become
     slower at the same time. The way back tells; where it has told, the suspicion is not followed again.
     """
     expected, gain = _expected_gain(levels, pace, replicas), done - pace.per_second
     if expected < LEAST_STEP * pace.per_second:
-        return False
+        return None
     if gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
-        return True
+        return pace.saturated
     seen = pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
     suspicious = seen >= 2 * LEAST_STEP * pace.per_second and gain < PARTLY * seen
-    return suspicious and (history.useless is None or not history.useless.refuted)
+    return False if suspicious and (history.useless is None or not history.useless.refuted) else None
 
 
 def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, best: float = 0.0) -> History:
@@ -133,9 +137,11 @@ def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, be
     settled, saturated, old = history.settled_since, history.saturated_since, history.pace
     assert settled is not None
     assert history.replicas
-    short = long = max(RECENT_SECONDS, 2.0 * policy.poll_interval_seconds)
+    commits = 2.0 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
+    short = max(RECENT_SECONDS, float(policy.poll_interval_seconds), commits)
+    long = max(short, 2.0 * policy.poll_interval_seconds)
     if saturated is not None:
-        long = max(short, min(JUDGED_SECONDS, now - saturated))
+        long = max(long, min(JUDGED_SECONDS, now - saturated))
     since = max(now - settled, float(policy.poll_interval_seconds))
     worth = levels.worth(history.replicas)
     done, lately = history.consumption_rate(min(long, since)), history.consumption_rate(min(short, since))
@@ -153,7 +159,7 @@ def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, be
     return replace(history, pace=pace)
 
 
-def _useless(history: History, levels: Levels, pace: Pace, done: float, now: float) -> History:
+def _useless(history: History, levels: Levels, pace: Pace, done: float, now: float, *, sure: bool) -> History:
     replicas, before = history.replicas or 0, history.useless
     times = 1 if before is None or before.refuted else before.times + 1
     keep = replicas
@@ -170,6 +176,7 @@ def _useless(history: History, levels: Levels, pace: Pace, done: float, now: flo
         per_second=done,
         busy_seconds_before=pace.busy_seconds,
         busy_seconds=1 / history.busy_per_replica if history.busy_per_replica else None,
+        confirmed=sure,
     )
     return replace(history, useless=found)
 
@@ -200,9 +207,10 @@ def _follow_block(policy: Policy, history: History, now: float) -> History:
         return history
     if done > RECOVERED * useless.per_second:
         return replace(history, useless=None)
-    if now >= useless.until and useless.confirmed:
-        times = useless.times + 1
-        return replace(history, useless=replace(useless, times=times, until=now + _back_off_seconds(times)))
+    if now >= useless.until and useless.confirmed and useless.prolonged < MOST_PROLONGED:
+        times, until = useless.times + 1, now + _back_off_seconds(useless.times + 1)
+        prolonged = useless.prolonged + 1
+        return replace(history, useless=replace(useless, times=times, until=until, prolonged=prolonged))
     return history
 
 

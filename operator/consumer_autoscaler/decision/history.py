@@ -83,7 +83,8 @@ class Useless:
     per_second: float  # what the group did after it
     busy_seconds_before: float | None = None
     busy_seconds: float | None = None
-    confirmed: bool = False  # with fewer replicas it did as much
+    confirmed: bool = False  # a saturated group did as much with fewer replicas
+    prolonged: int = 0  # how often since the last up
     refuted: bool = False  # more replicas did help after all; nothing is blocked any more
 
 

@@ -14,6 +14,8 @@ from consumer_autoscaler.decision.values import GroupKind, GroupReading, Policy
 HOT = 1.5  # times the mean rate of the group's partitions
 LATE = 0.5  # of the longest wait: a partition that waits so long is one of those that are behind
 KEEPS_UP = 0.5  # of the partitions: when so many keep up, it is not the number of replicas that is missing
+CATCHES_UP = 0.97  # of what arrives: when so much is finished, it is not the partition's rate
+SETTLED_SECONDS = 60.0  # after a rebalance, before a partition that one consumer could carry is called hot
 STANDS = 0.05  # of what arrives; a partition of which less is finished is not being worked on
 
 
@@ -48,10 +50,13 @@ def skew_of(
         return None
     hottest = max(working, key=lambda track: track.arrival_per_second or 0.0)
     rate, done = hottest.arrival_per_second or 0.0, hottest.finished_per_second or 0.0
-    if rate < HOT * total / len(tracks) or done >= rate:
+    if rate < HOT * total / len(tracks) or done >= CATCHES_UP * rate:
         return None  # as many as any other, or it catches up
     capacity = capacity_of(policy, history)
     per_consumer = max(capacity.per_replica / policy.consumers_per_pod, done) if capacity.known else None
+    rested = 0.0 if history.settled_since is None else group.at - history.settled_since
+    if per_consumer is not None and rate <= per_consumer and rested < SETTLED_SECONDS:
+        return None  # what has piled up in a rebalance is no skew
     hot = tuple(t for t in working if per_consumer is not None and (t.arrival_per_second or 0.0) > per_consumer)
     carries = capacity.per_replica * levels.worth(history.replicas) if capacity.known else 0.0
     most_keep_up = len(tracks) - len(late) >= KEEPS_UP * len(tracks)

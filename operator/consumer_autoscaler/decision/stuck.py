@@ -13,6 +13,7 @@ SUSPECT_SECONDS = 60.0  # from here on no replicas are added for it; that a cons
 STUCK_SECONDS = 300.0  # `max.poll.interval.ms`, within which a consumer may work on one batch
 USUAL_GAPS = 3.0  # so many of the usual times between two commits are no standing still
 OWN_GAPS = 1.5  # and so many of the longest that the partition itself had of late
+SETTLED_SECONDS = 30.0  # so long, and two polls, a new owner has to show that it is not the partition
 OTHERS_SECONDS, OTHERS_SHARE = 100.0, 0.75  # within which so many of the others with lag must have moved
 
 Partition = tuple[str, int]
@@ -30,15 +31,20 @@ def standing_still(
         return ()
     usual = commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0
     found = []
+    need = max(SETTLED_SECONDS, 2.0 * policy.poll_interval_seconds)
+    rested = 0.0 if history.settled_since is None else group.at - history.settled_since
     for track in history.tracks:
         patience = max(seconds, USUAL_GAPS * usual, OWN_GAPS * max(track.commit_gaps, default=0.0))
-        if track.still_since is not None and group.at - track.still_since > patience:
+        since = track.still_since
+        if since is None or group.at - since <= patience:
+            continue
+        if rested >= need or history.settled_since is None or history.settled_since - since > patience + need:
             found.append(track)
     others = [reading for reading in group.partitions if reading.lag_messages]
     standing = {(track.topic, track.partition) for track in found}
-    since = {(track.topic, track.partition): track.still_since or group.at for track in history.tracks}
-    places = [place for r in others if (place := (r.topic, r.partition)) not in standing and place in since]
-    moving = sum(1 for place in places if group.at - since[place] <= OTHERS_SECONDS)
+    moved = {(track.topic, track.partition): track.still_since or group.at for track in history.tracks}
+    places = [place for r in others if (place := (r.topic, r.partition)) not in standing and place in moved]
+    moving = sum(1 for place in places if group.at - moved[place] <= OTHERS_SECONDS)
     if places and (moving < OTHERS_SHARE * len(places) or len(found) > len(group.partitions) / 2):
         return ()
     return tuple(sorted(found, key=lambda track: track.still_since or 0.0))
