@@ -18,9 +18,11 @@ from consumer_autoscaler.decision.history import (
 from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.pace import follow_processing_time
 from consumer_autoscaler.decision.tracks import Track, follow, waited_seconds
+from consumer_autoscaler.decision.uneven import uneven_of
 from consumer_autoscaler.decision.values import GroupReading, Observation, Policy, Scale
 
 REMEMBERED_DURATIONS = 3
+TAKEN_BACK_SECONDS = 900.0  # an up so soon after a down says that the down was a mistake
 LONGEST_DURATION_SECONDS = 900.0  # a start that took longer was no start: image missing, no room
 
 
@@ -35,7 +37,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     if not isinstance(group, GroupReading):
         # The stretch of saturation is broken and virtual queues rest: nobody knows what happened meanwhile.
         since = now if history.unavailable_since is None else history.unavailable_since
-        return replace(history, saturation=None, settled_since=None, unavailable_since=since)
+        return replace(history, saturation=None, fullest=None, settled_since=None, unavailable_since=since)
 
     if history.began_at is None:
         history = replace(history, began_at=now, active_at=now)
@@ -45,7 +47,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     settled = _settled(group, scale)
     history = _learn_durations(history, group, scale, now, settled=settled)
     ceiling = group.ceiling(history.ceiling)
-    levels = levels_for(policy, ceiling)
+    levels = levels_for(policy, ceiling, uneven_of(history.tracks, group))
     previous_at = history.seen_at
     history = replace(
         history,
@@ -67,7 +69,7 @@ def advance(policy: Policy, history: History, observation: Observation, now: flo
     behind = _behind(policy, history)
     if behind != history.behind:
         history = replace(history, behind=behind)
-    return effect.follow(policy, history, levels, now)
+    return effect.follow(policy, history, levels, group, scale, now)
 
 
 def age_in_doubt(policy: Policy, history: History, now: float) -> int | None:
@@ -90,11 +92,13 @@ def after_scaling(history: History, replicas: int, now: float) -> History:
     """The history after the operator's own accepted write of `replicas`."""
     up = history.replicas is not None and replicas > history.replicas
     again = up and history.raised_to is not None
+    taken_back = up and history.lowered_at is not None and now - history.lowered_at <= TAKEN_BACK_SECONDS
     return replace(
         history,
         replicas=replicas,
         changed_at=now,
         scaled_at=now,
+        regretted_at=now if taken_back else history.regretted_at,
         lowered_at=history.lowered_at if up else now,
         raised_to=replicas if up else None,
         raised_at=(history.raised_at if again else now) if up else None,
@@ -103,6 +107,7 @@ def after_scaling(history: History, replicas: int, now: float) -> History:
         unsettled_since=now,
         settled_since=None,
         saturation=None,
+        fullest=None,
     )
 
 
@@ -155,6 +160,7 @@ def _follow_replicas(history: History, scale: Scale, now: float) -> History:
         ready_at=None,
         settled_since=None,
         saturation=None,
+        fullest=None,
     )
 
 

@@ -70,6 +70,7 @@ def learn(
     """The history with what this reading teaches about capacity. Call after its sample has been appended."""
     if not settled or scale is None or scale.replicas == 0:
         return _unsaturated(history)
+    history = _learn_from_fullest(policy, history, group, scale.replicas, levels)
     worth = levels.worth(scale.replicas)
     now = history.samples[-1]
     changed = history.changed_at
@@ -79,32 +80,65 @@ def learn(
     history = _raise_lower_bound(policy, history, worth)
     rate = history.consumption_rate(2 * policy.poll_interval_seconds) or 0.0
     if not _saturated(policy, group, rate):
-        return _unsaturated(history)
+        return history if history.saturation is None else replace(history, saturation=None)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
         return replace(history, saturation=_stretch(history, scale.replicas))
     length = now.at - stretch.since
-    commits = commit_interval_seconds(policy, history)
-    if length < max(SATURATED_SECONDS, 2 * commits):
-        return history
-    measured = (now.consumed - stretch.consumed_then) / length / levels.at_work(scale.replicas)
-    if measured <= 0:  # nothing is consumed at all: stuck or stopped, which says nothing about capacity
-        return history
-    value, evidence = _weighed(stretch, measured, length, commits / length)
-    history = replace(
-        history,
-        capacity_per_replica=value,
-        evidence_seconds=evidence,
-        seen_per_replica=min(history.seen_per_replica, value),
-    )
-    if length >= max(TRUSTED_SECONDS, 4 * commits):  # let the stretch move on, so that a change under way is followed
+    measured = (now.consumed - stretch.consumed_then) / length / levels.at_work(scale.replicas) if length > 0 else 0.0
+    history = _believing(policy, history, stretch, measured, length)
+    if _moves_on(policy, history, length):
         history = replace(history, saturation=_stretch(history, scale.replicas))
     return history
 
 
-def _stretch(history: History, replicas: int) -> Saturation:
+def _learn_from_fullest(
+    policy: Policy, history: History, group: GroupReading, replicas: int, levels: Levels
+) -> History:
+    """Of an uneven load only one consumer may have more than it can do. What it does is what each of them could."""
+    uneven, k = levels.uneven, policy.consumers_per_pod
+    held = uneven.held_by_fullest(replicas * k) if uneven is not None else None
+    if held is None or len(held) > len(history.tracks):
+        return history if history.fullest is None else replace(history, fullest=None)
+    tracks = [history.tracks[place] for place in held]
+    lag = sum(track.end_offset - (track.committed_offset or 0) for track in tracks)
+    pace = sum(track.finished_per_second or 0.0 for track in tracks)
+    if pace <= 0 or lag < max(1.0, pace * _floor_seconds(policy)):
+        return history if history.fullest is None else replace(history, fullest=None)
+    now, done = history.samples[-1].at, sum(track.committed_offset or 0 for track in tracks)
+    stretch = history.fullest
+    if stretch is None or stretch.replicas != replicas or stretch.held != held:
+        return replace(history, fullest=_stretch(history, replicas, done, held))
+    length = now - stretch.since
+    measured = k * (done - stretch.consumed_then) / length if length > 0 else 0.0
+    history = _believing(policy, history, stretch, measured, length)
+    if _moves_on(policy, history, length):
+        history = replace(history, fullest=_stretch(history, replicas, done, held))
+    return history
+
+
+def _stretch(history: History, replicas: int, consumed: int | None = None, held: tuple[int, ...] = ()) -> Saturation:
     now = history.samples[-1]
-    return Saturation(now.at, now.consumed, replicas, history.capacity_per_replica, history.evidence_seconds)
+    begun = now.consumed if consumed is None else consumed
+    return Saturation(now.at, begun, replicas, history.capacity_per_replica, history.evidence_seconds, held)
+
+
+def _believing(policy: Policy, history: History, stretch: Saturation, measured: float, length: float) -> History:
+    """The history that has weighed a stretch of `length` seconds, if it is long enough to say anything.
+
+    Where nothing is consumed at all something is stuck or stopped, which says nothing about capacity.
+    """
+    commits = commit_interval_seconds(policy, history)
+    if measured <= 0 or length < max(SATURATED_SECONDS, 2 * commits):
+        return history
+    value, evidence = _weighed(stretch, measured, length, commits / length)
+    seen = min(history.seen_per_replica, value)
+    return replace(history, capacity_per_replica=value, evidence_seconds=evidence, seen_per_replica=seen)
+
+
+def _moves_on(policy: Policy, history: History, length: float) -> bool:
+    """A long stretch begins anew, so that a change under way is followed."""
+    return length >= max(TRUSTED_SECONDS, 4 * commit_interval_seconds(policy, history))
 
 
 def _weighed(stretch: Saturation, measured: float, length: float, doubt: float) -> tuple[float, float]:
@@ -122,17 +156,22 @@ def _weighed(stretch: Saturation, measured: float, length: float, doubt: float) 
 
 
 def _unsaturated(history: History) -> History:
-    return history if history.saturation is None else replace(history, saturation=None)
+    if history.saturation is None and history.fullest is None:
+        return history
+    return replace(history, saturation=None, fullest=None)
+
+
+def _floor_seconds(policy: Policy) -> float:
+    """How much work must wait for a consumer not to be idle between two fetches."""
+    promise = policy.max_delay_seconds
+    return SATURATED_BACKLOG_SECONDS if promise is None else min(SATURATED_BACKLOG_SECONDS, promise / 4)
 
 
 def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) -> bool:
     """Every consumer has work waiting: nearly all partitions lag by a fair share of a backlog that counts."""
-    floor = SATURATED_BACKLOG_SECONDS
-    if policy.max_delay_seconds is not None:
-        floor = min(floor, policy.max_delay_seconds / 4)
     backlog = group.lag_messages
     count = len(group.partitions)
-    if count == 0 or backlog < max(1.0, consumed_per_second * floor):
+    if count == 0 or backlog < max(1.0, consumed_per_second * _floor_seconds(policy)):
         return False
     fair_share = 0.25 * backlog / count
     lagging = sum(1 for p in group.partitions if p.lag_messages is not None and p.lag_messages >= fair_share)

@@ -21,6 +21,7 @@ from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels, levels_for
 from consumer_autoscaler.decision.limits import LIMITS, Proposal, Situation, unsettled_too_long
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason, SourceReason
+from consumer_autoscaler.decision.uneven import uneven_of
 from consumer_autoscaler.decision.values import (
     Condition,
     Decision,
@@ -84,7 +85,7 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
             policy, observation, history, now, current, DecisionReason.HOLD_NOT_SCALABLE, group.unscalable.message
         )
 
-    levels = levels_for(policy, group.ceiling(history.ceiling))
+    levels = levels_for(policy, group.ceiling(history.ceiling), uneven_of(history.tracks, group))
     starting = scale.ready < scale.replicas and not unsettled_too_long(history, now)
     demand = _demand(policy, history, group, levels, current, now, starting=starting)
     proposal = Proposal(demand.replicas, (Step("Demand", demand.replicas, demand.message),))

@@ -19,6 +19,7 @@ from consumer_autoscaler.decision.signals import Signals, signals_of
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
 from consumer_autoscaler.decision.waits import deadline_seconds, oldest_if_an_up_waited, out_of_turn_seconds
 
+REGRET_SECONDS = 3600.0
 HEADROOM = 1.1  # a level is sized for this much more than the rate
 
 
@@ -79,7 +80,7 @@ def promise_demand(
     start, pause = history.start_seconds, history.rebalance_seconds
     poll = policy.poll_interval_seconds
     carries = s.sustained(levels, replicas)
-    delay = history.delay_seconds or 0.0
+    delay = s.delay
     # A short drain makes oversized steps, and a step for what drains by itself costs one more rebalance. Only when
     # messages are far too late, as after an outage, is the backlog to be gone within a promise.
     drain = float(promise) if delay > 2 * promise else 10.0 * promise
@@ -147,7 +148,7 @@ def _learning_demand(
     if grows and replicas < levels.counts[-1]:
         until_start = history.start_seconds + policy.poll_interval_seconds
         oldest = oldest_if_an_up_waited(history, s, consumed, until_start, history.rebalance_seconds, now)
-        if max(oldest, history.delay_seconds or 0.0) <= deadline_seconds(policy, history):
+        if max(oldest, s.delay) <= deadline_seconds(policy, history):
             return Demand(replicas, replicas, f"{message}: there is time to measure it", learning=True)
         if starting:
             return Demand(replicas, replicas, f"{message}: pods are starting", learning=True)
@@ -172,8 +173,11 @@ def _learning_demand(
 
 
 def _calm(history: History, s: Signals, now: float) -> bool:
-    """No backlog now, and no change of the count for five minutes."""
+    """No backlog now, no change of the count for five minutes, and for an hour none that had to be taken back."""
     since = max(history.began_at or now, history.changed_at or 0.0)
+    regretted = history.regretted_at
+    if regretted is not None and now - regretted < REGRET_SECONDS:
+        return False
     return s.backlog < 1 and now - since >= LONG_WINDOW_SECONDS
 
 

@@ -49,6 +49,7 @@ class Saturation:
     # What was believed when it began, and on how much evidence: the stretch as a whole is weighed against that.
     capacity_before: float | None
     evidence_before: float
+    held: tuple[int, ...] = ()  # the places of the partitions that it is about; empty: all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class History:
     evidence_seconds: float = 0.0  # for how long saturated groups were watched to learn it
     seen_per_replica: float = 0.0  # the most that was consumed per replica's worth, a lower bound of the capacity
     saturation: Saturation | None = None
+    fullest: Saturation | None = None  # the same of the fullest consumer alone, where the load is uneven
     busy_per_replica: float | None = None  # from processing time: what a replica could do if nothing else took time
     busy_at: float | None = None  # when that was last told
 
@@ -116,6 +118,7 @@ class History:
     changed_at: float | None = None  # last change of it, by whomever
     scaled_at: float | None = None  # the operator's own last scaling
     lowered_at: float | None = None  # last time that it became fewer, by whomever
+    regretted_at: float | None = None  # last time that a down of the operator was soon taken back
     raised_to: int | None = None  # an up whose pods are not all there yet
     raised_at: float | None = None
     raised_again: bool = False
@@ -165,6 +168,17 @@ class History:
             if sample.at <= start + 0.5:
                 return sample
         return self.samples[0]
+
+    def arrived_before(self, when: float) -> float:
+        """The count of arrivals at a time in the past, interpolated; that of the oldest sample before it."""
+        later = self.samples[-1]
+        for sample in reversed(self.samples):
+            if sample.at <= when:
+                span = later.at - sample.at
+                share = (when - sample.at) / span if span > 0 else 0.0
+                return sample.arrived + share * (later.arrived - sample.arrived)
+            later = sample
+        return later.arrived
 
     def arrival_time(self, arrived: float, future_rate: float) -> float:
         """When the count of arrivals reached `arrived`: interpolated in the past, at `future_rate` in the future."""

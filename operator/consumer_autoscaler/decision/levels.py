@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from consumer_autoscaler.decision.uneven import Uneven, useful_counts
 from consumer_autoscaler.decision.values import Policy, ReplicaSteps
 
 
@@ -23,11 +24,18 @@ class Levels:
     counts: tuple[int, ...]
     ceiling: int
     consumers_per_pod: int
+    uneven: Uneven | None = None  # where the partitions' shares of the load differ, then with
+    uneven_worths: tuple[float, ...] = ()  # of 1, 2, … replicas
 
     def worth(self, replicas: int) -> float:
-        """How many full replicas' work `replicas` can do: P / (k * ceil(P / (r * k))), at most `replicas`."""
+        """How many full replicas' work `replicas` can do: P / (k * ceil(P / (r * k))), at most `replicas`.
+
+        Where the partitions' shares of the load differ: 1 / (k * the fullest consumer's share).
+        """
         if replicas <= 0:
             return 0.0
+        if self.uneven_worths:
+            return self.uneven_worths[min(replicas, len(self.uneven_worths)) - 1]
         if self.ceiling <= 0:
             return float(replicas)
         k = self.consumers_per_pod
@@ -53,8 +61,8 @@ class Levels:
         return next((count for count in self.counts if count > replicas), self.counts[-1])
 
 
-def levels_for(policy: Policy, ceiling: int) -> Levels:
-    """The counts between the policy's limits that lower the partitions of the fullest consumer (or all, if asked).
+def levels_for(policy: Policy, ceiling: int, uneven: Uneven | None = None) -> Levels:
+    """The counts between the policy's limits that lower the load of the fullest consumer (or all, if asked).
 
     The configured minimum always is a level. The maximum is one only if it helps: a smaller count that sustains
     just as much is cheaper. Zero is not a level: going to and from zero has rules of its own.
@@ -65,8 +73,15 @@ def levels_for(policy: Policy, ceiling: int) -> Levels:
     if ceiling > 0:
         high = min(high, math.ceil(ceiling / k))
     high = max(low, high)
+    worths: tuple[float, ...] = ()
+    if uneven is not None and ceiling > 0:
+        worths = tuple(
+            min(float(replicas), 1 / (k * uneven.fullest_share(replicas * k))) for replicas in range(1, high + 1)
+        )
     if policy.replica_steps is ReplicaSteps.ANY or ceiling <= 0:
-        return Levels(tuple(range(low, high + 1)), ceiling, k)
+        return Levels(tuple(range(low, high + 1)), ceiling, k, uneven if worths else None, worths)
+    if worths:
+        return Levels(tuple(useful_counts(worths[low - 1 :], low)), ceiling, k, uneven if worths else None, worths)
     counts = [low]
     for replicas in range(low + 1, high + 1):
         if math.ceil(ceiling / (replicas * k)) < math.ceil(ceiling / ((replicas - 1) * k)):

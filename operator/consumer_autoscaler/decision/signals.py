@@ -8,6 +8,7 @@ from consumer_autoscaler.decision.capacity import Capacity, capacity_of, commit_
 from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.pattern import Pattern, pattern_of
+from consumer_autoscaler.decision.stuck import delay_without, lag_without, stuck_partitions
 from consumer_autoscaler.decision.values import GroupReading, Policy
 
 MOST_BY_CHANCE = 6.0  # standard deviations; beyond them a change is one whatever came before
@@ -24,6 +25,7 @@ class Signals:
     rate_long: float  # over five minutes
     rising: float  # how much it grows from poll to poll, seen twice in a row, so a jump is not taken for a ramp
     backlog: float  # messages, without those that are only not committed yet
+    delay: float  # how long the oldest has waited, in seconds; like the backlog without partitions that are stuck
     capacity: Capacity
     pattern: Pattern
 
@@ -58,13 +60,22 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
     falling = now < two < minute
     capacity = capacity_of(policy, history)
     pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
+    stuck = stuck_partitions(policy, group, history)
+    delay = delay_without(group, history, stuck) or 0.0
+    uncommitted = commit_interval_seconds(policy, history)
+    backlog = lag_without(group, stuck) - uncommitted * pace
+    if levels.uneven_worths:
+        # The fullest consumer is behind, and most of the others are not: as if all had got as far as its oldest.
+        behind = history.arrived_before(history.samples[-1].at - max(0.0, delay - uncommitted))
+        backlog = max(backlog, history.samples[-1].arrived - behind)
     return Signals(
         rate=max(now, (now + two) / 2) if falling else max(likely_now, likely_minute),
         rate_now=likely_now,
         rate_minute=minute,
         rate_long=long,
         rising=max(0.0, rising),
-        backlog=max(0.0, group.lag_messages - commit_interval_seconds(policy, history) * pace),
+        backlog=max(0.0, backlog),
+        delay=delay,
         capacity=capacity,
         pattern=pattern,
     )

@@ -16,6 +16,7 @@ from consumer_autoscaler.decision.values import PartitionReading
 
 MAX_POINTS = 48
 REMEMBERED_GAPS = 3
+SHARE_SECONDS = 300.0  # how slowly a partition's share of the load is forgotten
 RATE_SECONDS = 40.0  # the rates of one partition forget at this pace: long enough for a few commits
 
 
@@ -34,6 +35,7 @@ class Track:
     at: float | None = None  # of the last reading
     arrival_per_second: float | None = None  # smoothed; None before two readings
     finished_per_second: float | None = None
+    arrived_of_late: float = 0.0  # records, forgotten slowly: the partition's share of the load
 
 
 def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
@@ -65,8 +67,13 @@ def follow(track: Track | None, reading: PartitionReading, at: float) -> Track:
     arriving, finishing = _rates(track, reading, at)
     return Track(
         reading.topic, reading.partition, reading.finished_offset, end, times, ends, still_since, gaps,
-        at, arriving, finishing,
+        at, arriving, finishing, _of_late(track, end, at),
     )  # fmt: skip
+
+
+def _of_late(track: Track, end: int, at: float) -> float:
+    elapsed = 0.0 if track.at is None else at - track.at
+    return track.arrived_of_late * math.exp(-max(0.0, elapsed) / SHARE_SECONDS) + end - track.end_offset
 
 
 def _rates(track: Track, reading: PartitionReading, at: float) -> tuple[float | None, float | None]:
