@@ -15,7 +15,7 @@ from consumer_autoscaler.decision.capacity import capacity_of
 from consumer_autoscaler.decision.history import History, Pace, Useless
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.tracks import commit_seconds
-from consumer_autoscaler.decision.values import Policy
+from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
 JUDGED_SECONDS = 60.0  # a settled and saturated group has shown after it what its count does
 EARLY_SECONDS = 30.0  # the same, when records take longer in proportion to the replicas
@@ -26,21 +26,27 @@ PARTLY = 0.35  # of what as many replicas as before would do more each: less, an
 LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
 BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 600.0, 4 * 3600.0
 MOST_PROLONGED = 2  # times that a block goes on without another try, as what is seen does not change
+BACKLOG_SECONDS = 10.0  # of work waiting: nobody is idle
 RESERVE = 1.15  # the count that is kept could do so much more, so that a recovery downstream shows
 RECOVERED = 1.1  # it does so much more: what held it back has gone
 RECENT_SECONDS, CHANGED = 10.0, 0.85  # if it does less than this of late, that is what it does
+AS_MUCH = 0.95  # it does so much with fewer: they are enough
 FELL = 0.85  # it does less than this with fewer replicas: they were of use
 
 
-def follow(policy: Policy, history: History, levels: Levels, now: float) -> History:
+def follow(
+    policy: Policy, history: History, levels: Levels, group: GroupReading, scale: Scale | None, now: float
+) -> History:
     """The history with what the reading at `now` says about the last change of the count.
 
     Call it when offsets, durations and capacity have been followed, with the reading's own time.
     """
     history = _follow_saturation(history)
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
-    if settled is None or not replicas:
+    if scale is None or not replicas:
         return history
+    if settled is None:
+        return _still_the_old_ones(policy, history, group, scale, now)
     if history.useless is not None and history.saturated_since is None and not history.behind:
         history = replace(history, useless=None)  # the load has fallen, or all is well again
     if pace is None or pace.replicas == replicas:
@@ -54,7 +60,7 @@ def follow(policy: Policy, history: History, levels: Levels, now: float) -> Hist
     if done is None or lasts < _judged_seconds(policy, history, levels, pace):
         return history
     if replicas < pace.replicas:
-        return _renewed(policy, _judge_down(history, done), levels, now)
+        return _renewed(policy, _judge_down(history, levels, done), levels, now)
     expected, gain = _expected_gain(levels, pace, replicas), done - pace.per_second
     if done < FELL * pace.per_second:  # something has become slower meanwhile, so the two say nothing about the up
         return _renewed(policy, history, levels, now)
@@ -71,6 +77,33 @@ def slow_downstream(history: History) -> Useless | None:
     return None if useless is None or useless.refuted else useless
 
 
+def _still_the_old_ones(policy: Policy, history: History, group: GroupReading, scale: Scale, now: float) -> History:
+    """While the pods of an up are starting, those before them show for a little longer what they do by themselves.
+
+    It may be what has just become slower that asked for the up, so the latest is the best.
+    """
+    pace, raised_at = history.pace, history.raised_at
+    if pace is None or raised_at is None or pace.replicas >= scale.replicas or scale.ready != pace.replicas:
+        return history
+    if group.state.rebalancing or group.members != pace.replicas * policy.consumers_per_pod or scale.rolling:
+        return history
+    since = now - raised_at + policy.poll_interval_seconds
+    done = history.consumption_rate(min(JUDGED_SECONDS, since))
+    lately = history.consumption_rate(_recent_seconds(policy, history))
+    if done is None or lately is None or now - raised_at < _recent_seconds(policy, history):
+        return history
+    done = lately if lately < CHANGED * done else done
+    saturated = pace.saturated or group.lag_messages > BACKLOG_SECONDS * done
+    best = pace.best_per_worth * min(1.0, done / pace.per_second) if pace.per_second > 0 else 0.0
+    best = max(best, done / pace.worth) if pace.worth > 0 else best
+    return replace(history, pace=replace(pace, per_second=done, best_per_worth=best, saturated=saturated))
+
+
+def _recent_seconds(policy: Policy, history: History) -> float:
+    commits = 2.0 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
+    return max(RECENT_SECONDS, float(policy.poll_interval_seconds), commits)
+
+
 def most_useful(history: History, now: float) -> int | None:
     """The most replicas that are of use as far as was seen; None while nothing speaks against more."""
     useless = slow_downstream(history)
@@ -80,7 +113,7 @@ def most_useful(history: History, now: float) -> int | None:
 def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bool:
     """Whether the last up has brought so little yet that it must be judged before another one follows."""
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
-    if settled is None or pace is None or not replicas or replicas <= pace.replicas or not pace.saturated:
+    if settled is None or pace is None or not replicas or replicas <= pace.replicas:
         return False
     expected = _expected_gain(levels, pace, replicas)
     if expected < LEAST_STEP * pace.per_second or now - settled >= _judged_seconds(policy, history, levels, pace):
@@ -137,8 +170,7 @@ def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, be
     settled, saturated, old = history.settled_since, history.saturated_since, history.pace
     assert settled is not None
     assert history.replicas
-    commits = 2.0 * (commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
-    short = max(RECENT_SECONDS, float(policy.poll_interval_seconds), commits)
+    short = _recent_seconds(policy, history)
     long = max(short, 2.0 * policy.poll_interval_seconds)
     if saturated is not None:
         long = max(long, min(JUDGED_SECONDS, now - saturated))
@@ -181,13 +213,14 @@ def _useless(history: History, levels: Levels, pace: Pace, done: float, now: flo
     return replace(history, useless=found)
 
 
-def _judge_down(history: History, done: float) -> History:
+def _judge_down(history: History, levels: Levels, done: float) -> History:
     useless = history.useless
     if useless is None:
         return history
     if done < FELL * useless.per_second:
         return replace(history, useless=_refuted(useless, history.samples[-1].at))
-    return replace(history, useless=replace(useless, confirmed=True))
+    keep = useless.keep if done >= AS_MUCH * useless.per_second else levels.next_above(history.replicas or 0)
+    return replace(history, useless=replace(useless, keep=max(keep, useless.keep), confirmed=True))
 
 
 def _refuted(useless: Useless | None, now: float) -> Useless | None:

@@ -14,7 +14,7 @@ STUCK_SECONDS = 300.0  # `max.poll.interval.ms`, within which a consumer may wor
 USUAL_GAPS = 3.0  # so many of the usual times between two commits are no standing still
 OWN_GAPS = 1.5  # and so many of the longest that the partition itself had of late
 SETTLED_SECONDS = 30.0  # so long, and two polls, a new owner has to show that it is not the partition
-OTHERS_SECONDS, OTHERS_SHARE = 100.0, 0.75  # within which so many of the others with lag must have moved
+OTHERS_SECONDS, OTHERS_SHARE = 100.0, 0.9  # within which so many of the others with lag must move, time and again
 
 Partition = tuple[str, int]
 
@@ -38,16 +38,22 @@ def standing_still(
         since = track.still_since
         if since is None or group.at - since <= patience:
             continue
-        if rested >= need or history.settled_since is None or history.settled_since - since > patience + need:
+        if rested >= need or history.settled_since is None or history.settled_since - since > patience:
             found.append(track)
-    others = [reading for reading in group.partitions if reading.lag_messages]
     standing = {(track.topic, track.partition) for track in found}
-    moved = {(track.topic, track.partition): track.still_since or group.at for track in history.tracks}
-    places = [place for r in others if (place := (r.topic, r.partition)) not in standing and place in moved]
-    moving = sum(1 for place in places if group.at - moved[place] <= OTHERS_SECONDS)
-    if places and (moving < OTHERS_SHARE * len(places) or len(found) > len(group.partitions) / 2):
+    lagging = {(reading.topic, reading.partition) for reading in group.partitions if reading.lag_messages}
+    others = [t for t in history.tracks if (t.topic, t.partition) in lagging - standing]
+    within = max(OTHERS_SECONDS, OWN_GAPS * usual)
+    moving = sum(1 for track in others if _moves(track, group.at, within))
+    if others and (moving < OTHERS_SHARE * len(others) or len(found) > len(group.partitions) / 2):
         return ()
     return tuple(sorted(found, key=lambda track: track.still_since or 0.0))
+
+
+def _moves(track: Track, now: float, within: float) -> bool:
+    """Whether its commit moves, and has not waited for its turn before the last move."""
+    since = track.still_since
+    return since is None or (now - since <= within and (not track.commit_gaps or track.commit_gaps[-1] <= within))
 
 
 def stuck_partitions(
