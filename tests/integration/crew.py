@@ -1,7 +1,8 @@
 """A consumer group of real consumers, scaled in this process by the decision over real readings of it.
 
 What the operator does in each cycle is done here in the same order: reading, `advance`, `decide`, scale. In place of
-pods there are consumers (`bed.consume`), so a scenario needs no more than a broker and seconds.
+pods there are consumers (`bed.consume`), so a scenario needs no more than a broker and seconds. The history begins as
+after a restart of an operator that knows the group: with its capacity, its start and its pause.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from bed.pace import Pace
 from bed.paths import REPOSITORY
 from bed.processes import Process, free_port
 from bed.produce import LoadProducer, Profile
-from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt
+from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt, resumed
 from consumer_autoscaler.decision.decide import decide
-from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import ConditionType
 from consumer_autoscaler.decision.values import Decision, Observation, OffsetReset, Policy, Scale
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
 from consumer_autoscaler.sources.protocol import GroupRequest
 
 COMMIT_SECONDS = 1.0
+START_SECONDS, PAUSE_SECONDS = 3.0, 1.0  # what an operator that has scaled such a group before has learned
 
 
 @dataclass(slots=True)
@@ -194,7 +195,12 @@ class Crew:
             interval_seconds=self.policy.poll_interval_seconds,
         )
         subscription = source.subscribe(request)
-        history = History()
+        history = resumed(
+            capacity_per_replica=1 / self.pace.seconds_per_record,
+            start_seconds=START_SECONDS,
+            rebalance_seconds=PAUSE_SECONDS,
+            changed_at=None,
+        )
         try:
             while True:
                 group = await subscription.next()
