@@ -9,7 +9,7 @@ Healthy scenarios count as false alarms when anything but `UnderProvisioned` is 
 waited for a fifth of the promise.
 
 A *probing up* is one that could help nobody when it was made. The most of them in one episode counts: from when its
-cause begins until it ends.
+cause begins until it ends. An up that is raised while its pods have not joined yet is one: nothing could be seen of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Watched(Ours):
 
     def look(self, group: Group) -> int | None:
         truth = truth_of(group, self.policy, proven=self._proven)
-        before = group.replicas
+        before, joined_before = group.replicas, sum(1 for pod in group.pods if pod.joined)
         desired = super().look(group)
         assert self.decisions is not None
         condition = next(c for c in self.decisions[-1].conditions if c.type is ConditionType.BACKPRESSURED)
@@ -103,7 +103,8 @@ class Watched(Ours):
         if group.seconds >= WARM_UP_SECONDS:
             self.result.polls.append(Said(group.seconds, truth, reason, right, before, condition.message))
         if desired is not None and desired > before and truth.up_useless:
-            self._episode_ups += 1
+            raised = self._up_at is not None and joined_before < before
+            self._episode_ups += not raised
             self._up_at = self._up_at or group.seconds
             self.result.probing_ups = max(self.result.probing_ups, self._episode_ups)
         self._last = group.seconds

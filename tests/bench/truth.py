@@ -20,6 +20,7 @@ counts as a right answer of `Backpressured`:
 - A consumer is missing, or what is left is a backlog that is being worked off: `UnderProvisioned`; at the last count
   its limit as well, as more would make it go faster.
 - Several of these at a time: each of them is right, as each stands in the way.
+- An up while a crashed pod is missing is never counted as a probe: it makes up for what is missing.
 - A consumer with a load within three percent of what it can do, and the first 300 s of a stuck partition that alone is
   late: not scored, nobody can tell.
 """
@@ -146,7 +147,8 @@ def truth_of(group: Group, policy: Policy, *, proven: bool) -> Truth:
         name, answers = "on the way", {Reason.KEEPING_UP, *answers}
     if rebalancing and answers:
         answers |= {Reason.REBALANCING}
-    useless = _up_useless(
+    crashed = any(pod.crashed for pod in group.pods)
+    useless = not crashed and _up_useless(
         enough=could > limit and pace * levels.worth(len(working)) >= MORE_OR_LESS * limit,
         late=late, beyond_help=set(stuck) | {p for p in hot if owners.count(owners[p]) == 1},
     )  # fmt: skip

@@ -14,6 +14,7 @@ from consumer_autoscaler.decision.history import (
     SPARSE_SECONDS,
     History,
     Sample,
+    Useless,
 )
 from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.pace import follow_processing_time
@@ -117,10 +118,12 @@ def resumed(
     start_seconds: float | None,
     rebalance_seconds: float | None,
     changed_at: float | None,
+    useless: Useless | None = None,
 ) -> History:
     """The history of a process that begins anew: what was measured before, and nothing that it has not seen itself.
 
-    None is what was not measured; `changed_at` is the operator's own last scaling.
+    None is what was not measured; `changed_at` is the operator's own last scaling; `useless` the up that is the reason
+    why no other is tried.
     """
     return History(
         capacity_per_replica=capacity_per_replica,
@@ -129,6 +132,7 @@ def resumed(
         rebalance_seconds_seen=() if rebalance_seconds is None else (rebalance_seconds,),
         scaled_at=changed_at,
         changed_at=changed_at,
+        useless=useless,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from consumer_autoscaler.decision.capacity import capacity_of
-from consumer_autoscaler.decision.history import History, Pace, Useless
+from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, History, Pace, Useless
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
@@ -23,6 +23,8 @@ LEAST_STEP = 0.15  # of what the group does; what a smaller step brings cannot b
 USELESS_GAIN, NOISE = 0.1, 0.04  # of what was expected, and of what the group did before: less is no gain
 DOUBTFUL_GAIN = 0.25  # of what was expected: less so far, and the next up waits until this one has been judged
 PARTLY = 0.35  # of what as many replicas as before would do more each: less, and something else sets the pace
+DOUBT_SECONDS = 15.0  # before a settled group shows anything at all: commits come in lumps
+RISES = 1.1  # times the rate of the last five minutes
 LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
 BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 600.0, 4 * 3600.0
 MOST_PROLONGED = 2  # times that a block goes on without another try, as what is seen does not change
@@ -41,13 +43,15 @@ def follow(
 
     Call it when offsets, durations and capacity have been followed, with the reading's own time.
     """
-    history = _follow_saturation(history)
+    history = _follow_saturation(policy, history, group, now)
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
     if scale is None or not replicas:
         return history
     if settled is None:
         return _still_the_old_ones(policy, history, group, scale, now)
-    if history.useless is not None and history.saturated_since is None and not history.behind:
+    seen_seconds = now - (history.began_at if history.began_at is not None else now)
+    well = history.saturated_since is None and not history.behind
+    if history.useless is not None and well and seen_seconds >= max(JUDGED_SECONDS, 4.0 * policy.poll_interval_seconds):
         history = replace(history, useless=None)  # the load has fallen, or all is well again
     if pace is None or pace.replicas == replicas:
         return _renewed(policy, _follow_block(policy, history, now), levels, now)
@@ -113,20 +117,43 @@ def most_useful(history: History, now: float) -> int | None:
 def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bool:
     """Whether the last up has brought so little yet that it must be judged before another one follows."""
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
-    if settled is None or pace is None or not replicas or replicas <= pace.replicas:
+    if pace is None or not replicas or replicas <= pace.replicas:
         return False
+    if settled is None:  # by the lag alone an up would be raised as long as its pods are not there yet
+        starting = history.raised_to is not None and history.ready_at is None
+        return policy.lag_per_replica is not None and starting and not _load_rises(policy, history)
     expected = _expected_gain(levels, pace, replicas)
     if expected < LEAST_STEP * pace.per_second or now - settled >= _judged_seconds(policy, history, levels, pace):
         return False
-    done = history.consumption_rate(now - settled) if now - settled >= policy.poll_interval_seconds else None
+    least = max(DOUBT_SECONDS, float(policy.poll_interval_seconds))
+    done = history.consumption_rate(now - settled) if now - settled >= least else None
     return done is None or done - pace.per_second < DOUBTFUL_GAIN * expected
 
 
-def _follow_saturation(history: History) -> History:
-    stretch, since = history.saturation, history.saturated_since
-    if (stretch is None) == (since is None):
+def _load_rises(policy: Policy, history: History) -> bool:
+    lately = history.arrival_rate(2.0 * policy.poll_interval_seconds)
+    usual = history.arrival_rate(LONG_WINDOW_SECONDS)
+    return lately is None or usual is None or lately > RISES * usual
+
+
+def _follow_saturation(policy: Policy, history: History, group: GroupReading, now: float) -> History:
+    since, stretch = history.saturated_since, history.saturation
+    if stretch is None and (history.settled_since is None or not _waits_everywhere(policy, history, group)):
+        return history if since is None else replace(history, saturated_since=None)
+    if since is not None:
         return history
-    return replace(history, saturated_since=None if stretch is None else stretch.since)
+    return replace(history, saturated_since=now if stretch is None else stretch.since)
+
+
+def _waits_everywhere(policy: Policy, history: History, group: GroupReading) -> bool:
+    """Whether half of the partitions have some of a backlog that counts. Less than what capacity is learned from:
+    those that a consumer has just served have little left, while the others wait for their turn.
+    """
+    done = history.consumption_rate(2.0 * policy.poll_interval_seconds) or 0.0
+    lag, count = group.lag_messages, len(group.partitions)
+    if count == 0 or lag < max(1.0, BACKLOG_SECONDS * done):
+        return False
+    return sum(1 for p in group.partitions if (p.lag_messages or 0) >= 0.1 * lag / count) >= 0.5 * count
 
 
 def _judged_seconds(policy: Policy, history: History, levels: Levels, pace: Pace) -> float:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consumer_autoscaler.decision.advance import resumed
-from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.effect import LONGEST_BACK_OFF_SECONDS, slow_downstream
+from consumer_autoscaler.decision.history import History, Useless
 from consumer_autoscaler.resource.status_schema import MAX_NUMBER
 
 
@@ -21,6 +22,7 @@ class Learned:
     start_seconds: float | None = None
     rebalance_seconds: float | None = None
     last_scale_at: float | None = None  # seconds since the epoch
+    useless: Useless | None = None  # the up that brought nothing, while that is why the group is behind
 
     def history(self) -> History:
         """The history a new process starts with: what was learned, and nothing that it has not seen itself."""
@@ -29,6 +31,7 @@ class Learned:
             start_seconds=self.start_seconds,
             rebalance_seconds=self.rebalance_seconds,
             changed_at=self.last_scale_at,
+            useless=self.useless,
         )
 
 
@@ -39,6 +42,7 @@ def learned_of(history: History) -> Learned:
         start_seconds=history.start_seconds if history.start_seconds_seen else None,
         rebalance_seconds=history.rebalance_seconds if history.rebalance_seconds_seen else None,
         last_scale_at=history.scaled_at,
+        useless=slow_downstream(history),
     )
 
 
@@ -57,6 +61,43 @@ def learned_from(status: Mapping[str, Any], now: float) -> Learned:
         start_seconds=_positive(learned.get("startSeconds")),
         rebalance_seconds=_positive(learned.get("rebalanceSeconds")),
         last_scale_at=None if last_scale_at is None else min(last_scale_at, now),
+        useless=_useless(status.get("ineffective"), now),
+    )
+
+
+def useless_part(useless: Useless) -> dict[str, int | str | bool]:
+    """As it is written in `status.ineffective`."""
+    return {
+        "untilTime": rfc3339(useless.until),
+        "times": useless.times,
+        "keepReplicas": useless.keep,
+        "fromReplicas": useless.from_replicas,
+        "toReplicas": useless.to_replicas,
+        "perMinuteBefore": round(60 * useless.per_second_before),
+        "perMinute": round(60 * useless.per_second),
+        "confirmed": useless.confirmed,
+    }
+
+
+def _useless(part: object, now: float) -> Useless | None:
+    if not isinstance(part, Mapping):
+        return None
+    until = epoch(part.get("untilTime"))
+    names = ("times", "keepReplicas", "fromReplicas", "toReplicas", "perMinuteBefore", "perMinute")
+    numbers = [_positive(part.get(name)) for name in names]
+    if until is None or any(number is None for number in numbers):
+        return None
+    times, keep, before, after, per_minute_before, per_minute = (number or 0.0 for number in numbers)
+    return Useless(
+        since=now,
+        until=min(until, now + LONGEST_BACK_OFF_SECONDS),
+        times=int(times),
+        keep=int(keep),
+        from_replicas=int(before),
+        to_replicas=int(after),
+        per_second_before=per_minute_before / 60,
+        per_second=per_minute / 60,
+        confirmed=part.get("confirmed") is True,
     )
 
 

@@ -29,12 +29,13 @@ from consumer_autoscaler.decision.values import (
     Step,
     Unavailable,
 )
-from consumer_autoscaler.resource.memory import Learned, rfc3339
+from consumer_autoscaler.resource.memory import Learned, rfc3339, useless_part
 from consumer_autoscaler.resource.status_schema import (
     MAX_MESSAGE,
     MAX_NUMBER,
     MAX_STEPS,
     DecisionPart,
+    IneffectivePart,
     LagPart,
     LearnedPart,
     ProcessingTimePart,
@@ -102,6 +103,8 @@ def build(
         status["lastScaleTime"] = rfc3339(learned.last_scale_at)
     if kept := _learned(learned):
         status["learned"] = kept
+    if learned.useless is not None:
+        status["ineffective"] = useless_part(learned.useless)
     for limit, step_limit, max_steps in _SIZES:
         status["conditions"] = [_condition(each, generation, since, now, limit) for each in said.values()]
         if decision is not None:
@@ -119,9 +122,9 @@ def material_change(
     """Whether `new` says something that is worth a write.
 
     At once: replicas (current, ready, desired), a condition's status, reason or generation, the decision's
-    reason, the time of the last scaling. Once QUIET_SECONDS have passed since the last write: lag or delay
-    changed by CHANGE_FACTOR or more or became known or unknown, what was learned changed as much, or nobody is let in
-    for another cause than the one that is written.
+    reason, the time of the last scaling, an up that brought nothing. Once QUIET_SECONDS have passed since the
+    last write: lag or delay changed by CHANGE_FACTOR or more or became known or unknown, what was learned changed
+    as much, or nobody is let in for another cause than the one that is written.
     """
     if not previous or _outline(previous) != _outline(new):
         return True
@@ -163,6 +166,7 @@ _FIELDS: dict[str, dict[str, None] | None] = {
     "processingTime": _optional_fields(ProcessingTimePart),
     "decision": _optional_fields(DecisionPart),
     "learned": _optional_fields(LearnedPart),
+    "ineffective": _optional_fields(IneffectivePart),
 }
 
 
@@ -181,6 +185,7 @@ def _outline(status: Mapping[str, Any]) -> tuple[object, ...]:
         replicas.get("desired"),
         status.get("decision", {}).get("reason"),
         status.get("lastScaleTime"),
+        status.get("ineffective"),
         {
             condition["type"]: (condition["status"], condition["reason"], condition.get("observedGeneration"))
             for condition in status.get("conditions", ())

@@ -108,6 +108,17 @@ class LearnedPart(Part):
     )
 
 
+class IneffectivePart(Part):
+    until_time: _Time = Field(description="No up above `keepReplicas` is tried before this time.")
+    times: _Number = Field(description="How often in a row this was seen; the time doubles with each.")
+    keep_replicas: _Number = Field(description="The most replicas that were seen to be of use.")
+    from_replicas: _Number = Field(description="Replicas before the up.")
+    to_replicas: _Number = Field(description="Replicas after it.")
+    per_minute_before: _Number = Field(description="Records the group committed in a minute before the up.")
+    per_minute: _Number = Field(description="Records the group committed in a minute after it.")
+    confirmed: bool = Field(description="Whether the group was seen to do as much with fewer replicas.")
+
+
 class Status(Part):
     """The last decision in numbers, and what was learned so that a restart does not forget it."""
 
@@ -127,3 +138,6 @@ class Status(Part):
     decision: DecisionPart | None = Field(default=None, description="What was decided, and the whole way to it.")
     last_scale_time: _Time | None = Field(default=None, description="When the operator last changed the replicas.")
     learned: LearnedPart | None = Field(default=None, description="What was measured and is kept over a restart.")
+    ineffective: IneffectivePart | None = Field(
+        default=None, description="The last up that brought nothing, while that is why the group is behind."
+    )
