@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.traces import TRACES
 from bed import lateness
 from consumer_autoscaler.decision.levels import levels_for
 from consumer_autoscaler.decision.values import OffsetReset, Policy
-from consumer_autoscaler.simulation.policy import Ours
+from consumer_autoscaler.simulation.policy import Ours, Plan, Scaler
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
 from consumer_autoscaler.simulation.trace import QUIET, Trace, read_trace
 from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World
@@ -33,12 +33,13 @@ BATCH = 5
 COMMIT_SECONDS = 1.0
 PROMISE_SECONDS, POLL_SECONDS = 60, 5
 _PAUSED = re.compile(r"paused=([0-9.]+)")
+_BUSY = re.compile(r"busy_records=(\d+) busy_seconds=([0-9.]+)")
 _PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A part of a trace, with its rates times `factor`. The second before `first` holds the first rate."""
+    """A part of a trace, with its rates times `factor`."""
 
     name: str
     trace: str
@@ -46,21 +47,20 @@ class Load:
     last: float
     factor: float
 
-    def cut(self) -> Trace:
-        """The part, from second 0 on."""
+    def played(self, warm_up: float) -> Trace:
+        """What arrives from the beginning of the load on: the first rate while it warms up, then the part."""
         whole = read_trace(TRACES / f"{self.trace}.csv")
         inside = (whole.starts >= self.first) & (whole.starts < self.last)
-        starts, rates = whole.starts[inside] - self.first, whole.rates[inside] * self.factor
-        return Trace(self.name, starts, rates, self.last - self.first)
+        starts, rates = whole.starts[inside] - self.first + warm_up, whole.rates[inside] * self.factor
+        starts[0] = 0.0
+        return Trace(self.name, starts, rates, self.last - self.first + warm_up)
 
     def profile(self, warm_up: float) -> str:
-        """For the producer: the first rate while it warms up, then step by step."""
-        trace = self.cut()
-        edges = [*trace.starts.tolist(), trace.end]
-        points = [(0.0, trace.rates[0]), (warm_up, trace.rates[0])]
-        for rate, (begin, end) in zip(trace.rates.tolist(), pairwise(edges), strict=True):
-            points += [(warm_up + begin + 0.001, rate), (warm_up + end, rate)]
-        return ",".join(f"{seconds:.3f}:{rate:.4g}" for seconds, rate in points)
+        """The same for the producer, step by step."""
+        trace = self.played(warm_up)
+        edges = pairwise([*trace.starts.tolist(), trace.end])
+        steps = [((begin + 0.001, rate), (end, rate)) for rate, (begin, end) in zip(trace.rates, edges, strict=True)]
+        return ",".join(f"{seconds:.3f}:{rate:.4g}" for step in steps for seconds, rate in step)
 
 
 def policy() -> Policy:
@@ -138,6 +138,15 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Of all groups of a run: how long pods took to start and consumers stood still, and what a consumer can do."""
+
+    starts: Sequence[float]
+    pauses: Sequence[float]
+    records_per_second: float = RATE_PER_REPLICA
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Live and simulated. `within`: the share of the time with the replicas at most one useful step apart."""
 
@@ -145,6 +154,7 @@ class Comparison:
     within: float
     live_percentiles: tuple[float, ...]
     simulated_percentiles: tuple[float, ...]
+    percentiles_as_scaled: tuple[float, ...]  # simulated, with the replicas that were there live
     live_scalings: tuple[tuple[float, int], ...]
     simulated_scalings: tuple[tuple[float, int], ...]
     replica_hours: tuple[float, float]
@@ -162,7 +172,8 @@ class Comparison:
             (
                 f"{self.name}: {self.within:.1%} of the time within one useful step",
                 f"  delay {names}: live {_round(self.live_percentiles)} s,"
-                f" simulated {_round(self.simulated_percentiles)} s",
+                f" simulated {_round(self.simulated_percentiles)} s,"
+                f" simulated with the live replicas {_round(self.percentiles_as_scaled)} s",
                 f"  late: live {self.late[0]:.3%}, simulated {self.late[1]:.3%};"
                 f" replica-hours {self.replica_hours[0]:.2f}, {self.replica_hours[1]:.2f}",
                 f"  live scalings      {_told(self.live_scalings)}",
@@ -171,26 +182,31 @@ class Comparison:
         )
 
 
-def compare(live: Live, starts: Sequence[float], pauses: Sequence[float], *, order: Order = Order.TURNS) -> Comparison:
-    """Simulates the same load with what was measured on the bed, of all groups together, and compares."""
-    outcome = _simulated(live, starts, pauses, order)
-    warm_up, seconds = live.warm_up, range(int(live.load.cut().end))
+def compare(live: Live, measured: Measured, *, order: Order = Order.TURNS) -> Comparison:
+    """Simulates the same load with what was measured on the bed, and compares."""
+    scaler = Ours(policy(), first_look=live.polled_at % POLL_SECONDS)
+    outcome = _simulated(live, measured, order, scaler)
+    plan = Plan([(change.at, change.replicas) for change in live.changes])
+    as_scaled = _simulated(live, measured, order, plan).lateness
+    warm_up = live.warm_up
+    seconds = range(int(warm_up), int(live.load.played(warm_up).end))
     levels = levels_for(policy(), PARTITIONS).counts
     there = [count for at, count in outcome.replicas]
     times = [at for at, _ in outcome.replicas]
     near, live_hours = 0, 0
     for second in seconds:
-        here = live.replicas_at(warm_up + second)
+        here = live.replicas_at(second)
         simulated = there[bisect_right(times, second) - 1]
         near += abs(_place(levels, here) - _place(levels, simulated)) <= 1
         live_hours += here
-    scalings = [(c.at - warm_up, c.replicas) for b, c in pairwise(live.changes) if b.replicas != c.replicas]
+    scalings = [(c.at, c.replicas) for b, c in pairwise(live.changes) if b.replicas != c.replicas]
     ages = live.ages
     return Comparison(
         name=live.load.name,
         within=near / len(seconds),
         live_percentiles=tuple(percentile(ages.by_second, percent) for percent in _PERCENTS),
         simulated_percentiles=(outcome.lateness.p50, outcome.lateness.p95, outcome.lateness.p99),
+        percentiles_as_scaled=(as_scaled.p50, as_scaled.p95, as_scaled.p99),
         live_scalings=tuple(scalings),
         simulated_scalings=outcome.replicas[1:],
         replica_hours=(live_hours / 3600, outcome.replica_hours),
@@ -198,25 +214,24 @@ def compare(live: Live, starts: Sequence[float], pauses: Sequence[float], *, ord
     )
 
 
-def _simulated(live: Live, starts: Sequence[float], pauses: Sequence[float], order: Order) -> Outcome:
-    trace, warm_up = live.load.cut(), live.warm_up
+def _simulated(live: Live, measured: Measured, order: Order, scaler: Scaler) -> Outcome:
+    trace = live.load.played(live.warm_up)
     world = World(
         topics=(PARTITIONS,),
-        records_per_second=RATE_PER_REPLICA,
-        start=_duration(starts),
-        pause=_duration(pauses),
+        records_per_second=measured.records_per_second,
+        start=_duration(measured.starts),
+        pause=_duration(measured.pauses),
         rebalance=Rebalance.EAGER,
         assignor=Assignor.ROUNDROBIN,
         order=order,
         commit_seconds=COMMIT_SECONDS,
         tick_seconds=0.5,
     )
-    first_look = -warm_up + live.polled_at % POLL_SECONDS
     return simulate(
         trace,
         world,
-        Ours(policy(), first_look=first_look),
-        window=Window(first=0.0, last=trace.end, warm_up=warm_up),
+        scaler,
+        window=Window(first=live.warm_up, last=trace.end, warm_up=live.warm_up),
         promise_seconds=PROMISE_SECONDS,
         noise=QUIET,
         seed=1,
@@ -241,8 +256,17 @@ def percentile(by_second: Counter[int], percent: float) -> float:
 
 def pauses_in(logs: Path) -> list[float]:
     """How long each consumer stood still in each rebalance, by its log."""
-    found = (_PAUSED.findall(path.read_text(errors="replace")) for path in logs.rglob("*.log"))
-    return [float(seconds) for each in found for seconds in each]
+    return [float(seconds) for text in _texts(logs) for seconds in _PAUSED.findall(text)]
+
+
+def pace_in(logs: Path) -> float:
+    """Records per second of a consumer that always has work, by the logs of all consumers that have ended."""
+    found = [(int(records), float(seconds)) for text in _texts(logs) for records, seconds in _BUSY.findall(text)]
+    return sum(records for records, _ in found) / sum(seconds for _, seconds in found)
+
+
+def _texts(logs: Path) -> Iterator[str]:
+    return (path.read_text(errors="replace") for path in logs.rglob("*.log"))
 
 
 def _place(levels: Sequence[int], count: int) -> int:

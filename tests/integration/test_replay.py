@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from tests.integration import replay
-from tests.integration.replay import Change, Live, Load
+from tests.integration.replay import Change, Live, Load, Measured
 from tests.integration.site import SCALERS
 from tests.integration.support import Bed, eventually
 
@@ -35,6 +36,7 @@ LOADS = (
 )
 WARM_UP_SECONDS = 60.0
 LEAST_SHARE_WITHIN = 0.95
+GONE_SECONDS = 15.0
 CAPACITY = {"expectedRecordsPerMinute": round(60 * replay.RATE_PER_REPLICA)}
 
 
@@ -51,11 +53,13 @@ async def test_the_simulator_foretells_what_real_consumers_do(
 ) -> None:
     """Replicas over time within one useful step for 95 % of it, delays within a quarter or three seconds."""
     groups = await asyncio.gather(*(played(bed, operator, load, tmp_path) for load in LOADS))
-    pauses = replay.pauses_in(node.pods_dir)
+    await asyncio.sleep(GONE_SECONDS)  # the pods write what they did when they end
     starts = [seconds for live in groups for seconds in live.starts]
-    keep(groups, starts, pauses)
-    print(f"pods ready after {starts}\nconsumers paused for {sorted(pauses)}")
-    compared = [replay.compare(live, starts, pauses) for live in groups]
+    logs = node.pods_dir
+    measured = Measured(starts, replay.pauses_in(logs), await asyncio.to_thread(replay.pace_in, logs))
+    keep(groups, measured)
+    print(f"measured: {measured}")
+    compared = [replay.compare(live, measured) for live in groups]
     for each in compared:
         print(each.text())
     assert [each.name for each in compared if each.within < LEAST_SHARE_WITHIN] == []
@@ -67,7 +71,7 @@ async def played(bed: Bed, operator: Operator, load: Load, folder: Path) -> Live
     name, results = f"replay-{load.name}", folder / load.name
     await kafka_admin.create_topics(bed.kafka.bootstrap, [kafka_admin.Topic(name, replay.PARTITIONS)])
     await bed.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-    trace = load.cut()
+    trace = load.played(WARM_UP_SECONDS)
     first = max(1, round(float(trace.rates[0]) * 1.2 / replay.RATE_PER_REPLICA))
     arguments = ["--rate", str(replay.RATE_PER_REPLICA), "--batch", str(replay.BATCH)]
     arguments += ["--commit-interval", str(replay.COMMIT_SECONDS)]
@@ -101,7 +105,7 @@ async def played(bed: Bed, operator: Operator, load: Load, folder: Path) -> Live
         began = sent_first_at(folder / f"{load.name}-sent.jsonl")
         await bed.api.call("POST", scalers, resource)
         async with following(bed, name, began) as changes:
-            await asyncio.sleep(began + WARM_UP_SECONDS + trace.end - time.time())
+            await asyncio.sleep(began + trace.end - time.time())
     finally:
         producer.stop()
     ages = lateness.total(line for line in lateness.read(results) if line.at >= began + WARM_UP_SECONDS)
@@ -143,7 +147,7 @@ def polled_at(operator: Operator, name: str) -> float:
     return next(float(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series))
 
 
-def keep(groups: list[Live], starts: list[float], pauses: list[float]) -> None:
+def keep(groups: list[Live], measured: Measured) -> None:
     path = REPOSITORY / "build" / "bench" / "replay.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"groups": [live.to_json() for live in groups], "starts": starts, "pauses": pauses}))
+    path.write_text(json.dumps({"groups": [live.to_json() for live in groups], "measured": asdict(measured)}))

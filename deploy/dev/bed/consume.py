@@ -47,6 +47,7 @@ _ASSIGNORS = {
 _Fetched = dict[TopicPartition, list[ConsumerRecord[Any, Any]]]
 _POLL_MS = 200
 _STOP_SECONDS = 5.0
+_WAITING_SECONDS = 0.05  # who gets a batch so soon has not waited for records
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class LimitedConsumer:
         self._committing = asyncio.Lock()
         self._rebalances = 0
         self._ages = lateness.Ages()
+        self._busy_records, self._busy_seconds = 0, 0.0  # while there was always a whole batch to be had at once
         self._free_at = 0.0
         self._chance = random.Random(settings.name)
         self._database = Connection(settings.database) if settings.database else None
@@ -104,6 +106,7 @@ class LimitedConsumer:
         reporter = asyncio.create_task(self._commit_and_report())
         try:
             while not self.stop.is_set():
+                asked = time.monotonic()
                 fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.batch)
                 pace = self._settings.pace()
                 records = [record for part in self._unstuck(fetched, pace.stuck).values() for record in part]
@@ -115,8 +118,13 @@ class LimitedConsumer:
                 written = await self._write(pace.draw(len(records), self._chance), len(records))
                 if written and rebalances == self._rebalances:
                     self._finish(records, (time.monotonic() - begin) / len(records))
+                    if len(records) == self._settings.batch and begin - asked < _WAITING_SECONDS:
+                        self._busy_records += len(records)
+                        self._busy_seconds += time.monotonic() - asked
         finally:
             reporter.cancel()
+            if self._busy_records:
+                log.info("busy_records=%d busy_seconds=%.1f", self._busy_records, self._busy_seconds)
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(_STOP_SECONDS):
                     await self.commit()
