@@ -51,7 +51,7 @@ def decide(policy: Policy, observation: Observation, history: History, now: floa
         proposal = Proposal(current, (Step("Present", current, "replicas of the target"),)).to(
             bounded, limit, f"between {policy.min_replicas} and {policy.max_replicas} by the spec"
         )
-        if current > 0 or not lag_known:
+        if current > 0 or not lag_known or (isinstance(group, GroupReading) and group.unscalable is not None):
             return _decision(
                 policy, observation, history, now, bounded, DecisionReason.BOUNDS_ENFORCED,
                 f"{current} is outside of minReplicas and maxReplicas", proposal,
