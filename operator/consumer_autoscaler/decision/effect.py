@@ -19,10 +19,11 @@ from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
 JUDGED_SECONDS = 60.0  # a settled and saturated group has shown after it what its count does
 EARLY_SECONDS = 30.0  # the same, when records take longer in proportion to the replicas
-LEAST_STEP = 0.15  # of what the group does; what a smaller step brings cannot be told from chance
+LEAST_STEP = 0.1  # of what the group does; what a smaller step brings cannot be told from chance
 USELESS_GAIN, NOISE = 0.1, 0.04  # of what was expected, and of what the group did before: less is no gain
 DOUBTFUL_GAIN = 0.25  # of what was expected: less so far, and the next up waits until this one has been judged
-PARTLY = 0.35  # of what as many replicas as before would do more each: less, and something else sets the pace
+BIG_STEP = 0.3  # of what the group did before
+PARTLY = 0.35  # of what so many more would bring if each did as much as before: less, and something else sets the pace
 DOUBT_SECONDS = 15.0  # before a settled group shows anything at all: commits come in lumps
 RISES = 1.1  # times the rate of the last five minutes
 LINEAR_GAIN = 0.5  # of what was expected: less, and what a replica did before says better what one can do
@@ -117,8 +118,10 @@ def most_useful(history: History, now: float) -> int | None:
 def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bool:
     """Whether the last up has brought so little yet that it must be judged before another one follows."""
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
-    if pace is None or not replicas or replicas <= pace.replicas:
+    if pace is None or not replicas or replicas == pace.replicas:
         return False
+    if replicas < pace.replicas:
+        return _does_as_much(policy, history, pace, now)
     if settled is None:  # by the lag alone an up would be raised as long as its pods are not there yet
         starting = history.raised_to is not None and history.ready_at is None
         return policy.lag_per_replica is not None and starting and not _load_rises(policy, history)
@@ -128,6 +131,15 @@ def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bo
     least = max(DOUBT_SECONDS, float(policy.poll_interval_seconds))
     done = history.consumption_rate(now - settled) if now - settled >= least else None
     return done is None or done - pace.per_second < DOUBTFUL_GAIN * expected
+
+
+def _does_as_much(policy: Policy, history: History, pace: Pace, now: float) -> bool:
+    """Whether the group does as much as before a down that has not been judged yet: then the way up is of no use."""
+    settled = history.settled_since
+    if settled is None or history.saturated_since is None or not pace.saturated:
+        return False
+    done = history.consumption_rate(now - settled) if now - settled >= DOUBT_SECONDS else None
+    return done is not None and done >= AS_MUCH * pace.per_second
 
 
 def _load_rises(policy: Policy, history: History) -> bool:
@@ -188,7 +200,7 @@ def _brought_nothing(history: History, levels: Levels, pace: Pace, replicas: int
     if gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
         return pace.saturated
     seen = pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
-    suspicious = seen >= 2 * LEAST_STEP * pace.per_second and gain < PARTLY * seen
+    suspicious = seen >= BIG_STEP * pace.per_second and gain < PARTLY * seen
     return False if suspicious and (history.useless is None or not history.useless.refuted) else None
 
 
@@ -201,7 +213,7 @@ def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, be
     long = max(short, 2.0 * policy.poll_interval_seconds)
     if saturated is not None:
         long = max(long, min(JUDGED_SECONDS, now - saturated))
-    since = max(now - settled, float(policy.poll_interval_seconds))
+    since = max(now - settled, short)
     worth = levels.worth(history.replicas)
     done, lately = history.consumption_rate(min(long, since)), history.consumption_rate(min(short, since))
     if done is None or lately is None or worth <= 0:
