@@ -59,7 +59,7 @@ def follow(
     lasts = now - settled
     if lasts < max(2.0 * policy.poll_interval_seconds, 10.0):
         return history
-    if history.saturated_since is None:
+    if history.saturated_since is None or (replicas < pace.replicas and slow_downstream(history) is None):
         return _renewed(policy, history, levels, now)
     done = history.consumption_rate(min(lasts, JUDGED_SECONDS))
     if done is None or lasts < _judged_seconds(policy, history, levels, pace):
@@ -118,10 +118,8 @@ def most_useful(history: History, now: float) -> int | None:
 def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bool:
     """Whether the last up has brought so little yet that it must be judged before another one follows."""
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
-    if pace is None or not replicas or replicas == pace.replicas:
+    if pace is None or not replicas or replicas <= pace.replicas:
         return False
-    if replicas < pace.replicas:
-        return _does_as_much(policy, history, pace, now)
     if settled is None:  # by the lag alone an up would be raised as long as its pods are not there yet
         starting = history.raised_to is not None and history.ready_at is None
         return policy.lag_per_replica is not None and starting and not _load_rises(policy, history)
@@ -131,15 +129,6 @@ def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bo
     least = max(DOUBT_SECONDS, float(policy.poll_interval_seconds))
     done = history.consumption_rate(now - settled) if now - settled >= least else None
     return done is None or done - pace.per_second < DOUBTFUL_GAIN * expected
-
-
-def _does_as_much(policy: Policy, history: History, pace: Pace, now: float) -> bool:
-    """Whether the group does as much as before a down that has not been judged yet: then the way up is of no use."""
-    settled = history.settled_since
-    if settled is None or history.saturated_since is None or not pace.saturated:
-        return False
-    done = history.consumption_rate(now - settled) if now - settled >= DOUBT_SECONDS else None
-    return done is not None and done >= AS_MUCH * pace.per_second
 
 
 def _load_rises(policy: Policy, history: History) -> bool:
