@@ -107,7 +107,8 @@ class _Screen:
             self._said_at = now.seconds
             say(
                 f"{now.seconds:4.0f} s  {_n(now.arrival_per_second)}/s arriving  lag {_n(now.lag_messages)}"
-                f"  oldest {_n(now.delay_seconds)} s  replicas {now.replicas} ({now.ready} ready)  {event[:90]}"
+                f"  oldest {_n(now.delay_seconds)} s  replicas {now.replicas} ({now.ready} ready)"
+                f"  {now.backpressured}  {event[:80]}"
             )
 
     def _table(self, now: Sample, samples: list[Sample], event: str) -> Table:
