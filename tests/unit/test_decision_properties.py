@@ -32,7 +32,7 @@ from consumer_autoscaler.decision.values import (
 )
 
 POLL = 5.0
-FEW, MANY = 150, int(os.environ.get("PROPERTY_LIVES", "10000"))
+FEW, MANY = 100, int(os.environ.get("PROPERTY_LIVES", "10000"))
 DOWNS_AFTER_SECONDS = 300.0
 
 
@@ -176,10 +176,10 @@ def test_everything_holds_in_ten_thousand_lives(life: Life) -> None:
 
 
 def test_the_lives_are_worth_their_name() -> None:
-    """Among some hundred lives there are ups and downs, restarts, holds and every fault that a row is about."""
+    """Among a few hundred lives there are ups and downs, restarts, holds and every fault that a row is about."""
     seen: set[str] = set()
 
-    @settings(max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=250, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(life=lives)
     def look(life: Life) -> None:
         seen.update(type(event).__name__ for event in life.events)
@@ -312,7 +312,7 @@ def it_settles(load: tuple[float, float, int, int, int, bool, int, float, float]
         assert group.arrived - group.done <= rate * promise
 
 
-@settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(constant_loads)
 def test_under_a_constant_load_it_settles(load) -> None:  # type: ignore[no-untyped-def]
     """Whatever the load, the replicas' pace and the group's times, known or not."""
