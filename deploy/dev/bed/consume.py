@@ -91,6 +91,8 @@ class LimitedConsumer:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=registry,
         )
+        for topic in settings.topics:
+            self._processing.labels(settings.group, topic)  # there with the first scrape, also before a record
         self._done: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = {}
         self._committing = asyncio.Lock()
         self._rebalances = 0
