@@ -172,7 +172,7 @@ def _judged_seconds(policy: Policy, history: History, levels: Levels, pace: Pace
 def _expected_gain(levels: Levels, pace: Pace, replicas: int) -> float:
     """Records per second that the count should do more than the one before, if replicas did not hinder each other."""
     if pace.saturated:
-        return pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
+        return _seen_gain(levels, pace, replicas)
     return pace.best_per_worth * levels.worth(replicas) - pace.per_second
 
 
@@ -188,9 +188,19 @@ def _brought_nothing(history: History, levels: Levels, pace: Pace, replicas: int
         return None
     if gain < max(USELESS_GAIN * expected, NOISE * pace.per_second):
         return pace.saturated
-    seen = pace.per_second * (levels.worth(replicas) / pace.worth - 1) if pace.worth > 0 else 0.0
+    seen = _seen_gain(levels, pace, replicas)
     suspicious = seen >= BIG_STEP * pace.per_second and gain < PARTLY * seen
     return False if suspicious and (history.useless is None or not history.useless.refuted) else None
+
+
+def _seen_gain(levels: Levels, pace: Pace, replicas: int) -> float:
+    """Records per second that the count should do more by what each did before; as long as all partitions have a
+    backlog the consumers with fewer of them work, too, so the lesser of what levels and numbers say.
+    """
+    if pace.worth <= 0:
+        return 0.0
+    by_numbers = levels.at_work(replicas) / levels.at_work(pace.replicas)
+    return pace.per_second * (min(by_numbers, levels.worth(replicas) / pace.worth) - 1)
 
 
 def _renewed(policy: Policy, history: History, levels: Levels, now: float, *, best: float = 0.0) -> History:
