@@ -7,7 +7,13 @@ from typing import Any
 
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
+from consumer_autoscaler.decision.downs import price_replica_seconds
+from consumer_autoscaler.decision.levels import Levels, levels_for
+from consumer_autoscaler.decision.signals import Signals, signals_of
+from consumer_autoscaler.decision.uneven import uneven_of
 from consumer_autoscaler.decision.values import Decision, GroupKind, Scale, Unavailable
+
+LEVELS_SHOWN = 5  # below and above the present count
 
 
 def from_status(body: Mapping[str, Any]) -> str:
@@ -46,16 +52,61 @@ def from_bundle(bundle: Bundle) -> str:
     decision = decide(bundle.policy, bundle.observation, bundle.history, bundle.now)
     scale = bundle.observation.scale
     present = f"{scale.replicas} replicas, {scale.ready} ready" if isinstance(scale, Scale) else scale.message
-    lines = [f"Target     {present}", *_group_lines(bundle, decision), *_time_lines(bundle), ""]
-    lines += [f"Decision   {decision.reason}: {decision.message}", *_steps(decision), "", "Levels"]
-    for level in bundle.history.levels:
-        lines.append(
-            f"  {level.replicas:>4} replicas  virtual queue {level.queue_messages:>9.0f}"
-            f"  coped for {level.coped_seconds:>6.0f} s  wasted {level.wasted_replica_seconds:>7.0f} replica-s"
-        )
+    lines = [f"Target     {present}", *_group_lines(bundle, decision), *_time_lines(bundle)]
+    lines += [*_load_lines(bundle), ""]
+    lines += [f"Decision   {decision.reason}: {decision.message}", *_steps(decision), *_level_lines(bundle)]
     lines += ["", "Conditions"]
     lines += [f"  {c.type:<15} {c.status:<8} {c.reason:<20} {c.message}" for c in decision.conditions]
     return "\n".join(lines)
+
+
+def _signals(bundle: Bundle) -> tuple[Signals, Levels, int] | None:
+    group, scale = bundle.observation.group, bundle.observation.scale
+    if isinstance(group, Unavailable) or isinstance(scale, Unavailable) or bundle.policy.max_delay_seconds is None:
+        return None
+    ceiling = group.ceiling(bundle.history.ceiling)
+    levels = levels_for(bundle.policy, ceiling, uneven_of(bundle.history.tracks, group))
+    signals = signals_of(bundle.policy, bundle.history, group, scale.replicas, levels)
+    return None if signals is None else (signals, levels, scale.replicas)
+
+
+def _load_lines(bundle: Bundle) -> Iterator[str]:
+    """What the decision made of the rates, where it is for a promise."""
+    found = _signals(bundle)
+    if found is None:
+        return
+    s, levels, _ = found
+    kept = f", {s.ahead:.1f}/s of it kept ready" if s.ahead else ""
+    yield (
+        f"Load       {s.rate:.1f}/s to size for{kept}; {s.rate_minute:.1f}/s over a minute, {s.rate_long:.1f}/s over"
+        f" five; chance {s.pattern.noise:.1f}/s, persistence {s.pattern.persistence:.2f}"
+    )
+    history = bundle.history
+    uneven = f"; uneven: the fullest partition gets {max(levels.uneven.shares):.0%}" if levels.uneven else ""
+    yield (
+        f"Replica    {s.capacity.per_replica:.1f}/s, {s.capacity.source}; start {history.start_seconds:.0f} s,"
+        f" rebalance {history.rebalance_seconds:.0f} s{uneven}"
+    )
+
+
+def _level_lines(bundle: Bundle) -> Iterator[str]:
+    """The counts around the present one: what they carry, and how far their saving has paid for a down."""
+    found = _signals(bundle)
+    if found is None:
+        return
+    s, levels, replicas = found
+    memory = {level.replicas: level for level in bundle.history.levels}
+    below = [count for count in levels.counts if count <= replicas][-LEVELS_SHOWN:]
+    yield ""
+    yield "Levels     carries/s   virtual queue   wasted of its price, replica-s"
+    for count in [*below, *[count for count in levels.counts if count > replicas][:LEVELS_SHOWN]]:
+        line = f"  {count:>7} {s.sustained(levels, count):>11.1f}"
+        if (past := memory.get(count)) is not None:
+            line += f" {past.queue_messages:>15.0f}"
+            if count < replicas:
+                price = price_replica_seconds(bundle.policy, bundle.history, replicas, count)
+                line += f"   {past.wasted_replica_seconds:.0f} of {price:.0f}"
+        yield line + ("   now" if count == replicas else "")
 
 
 def _asked(spec: Mapping[str, Any]) -> Iterator[str]:

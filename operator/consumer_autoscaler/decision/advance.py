@@ -224,10 +224,10 @@ def _learn_durations(
     if history.raised_to is not None and history.ready_at is None and scale.ready >= history.raised_to:
         took = now - (history.raised_at or now)
         if 0 < took <= LONGEST_DURATION_SECONDS:
-            history = replace(
-                history,
-                start_seconds_seen=(*history.start_seconds_seen, took)[-REMEMBERED_DURATIONS:],
-            )
+            # They became ready some time since the last reading: half of it ago, for want of knowing better.
+            unseen = 0.0 if history.seen_at is None else min(took, now - history.seen_at)
+            seen = (*history.start_seconds_seen, took - unseen / 2)
+            history = replace(history, start_seconds_seen=seen[-REMEMBERED_DURATIONS:])
         history = replace(history, ready_at=now, rebalancing_since=now)
     if group.state.rebalancing:
         if history.rebalancing_since is None:

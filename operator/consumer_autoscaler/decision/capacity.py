@@ -24,6 +24,7 @@ SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to 
 COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
 RESUMED_SECONDS = 30.0  # of evidence are what another process has measured; from here on it counts as measured
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
+UNKNOWN_COMMITS_SECONDS = 60.0  # a stretch must last so long where it has not been seen how often is committed
 MEASURED = "measured"
 TRUSTED_SECONDS = 120.0  # so much evidence is kept; a stretch of this length replaces the old value entirely
 
@@ -55,7 +56,11 @@ def capacity_of(policy: Policy, history: History) -> Capacity:
 
 def commit_interval_seconds(policy: Policy, history: History) -> float:
     """How much work a commit may bring at once, in seconds: as seen, else auto-commit's default."""
-    return max(COMMIT_SECONDS, commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
+    poll = policy.poll_interval_seconds
+    if (seen := commit_seconds(history.tracks, poll)) is not None:
+        return max(COMMIT_SECONDS, seen)
+    moves_often = any(track.commit_gaps for track in history.tracks)
+    return min(COMMIT_SECONDS, 1.5 * poll) if moves_often else COMMIT_SECONDS
 
 
 def learn(
@@ -78,8 +83,9 @@ def learn(
         return _unsaturated(history)
 
     history = _raise_lower_bound(policy, history, worth)
-    rate = history.consumption_rate(2 * policy.poll_interval_seconds) or 0.0
-    if not _saturated(policy, group, rate):
+    window = 2 * max(policy.poll_interval_seconds, commit_interval_seconds(policy, history))
+    rate = history.consumption_rate(window) or 0.0
+    if not _saturated(policy, history, group, rate):
         return history if history.saturation is None else replace(history, saturation=None)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
@@ -103,7 +109,7 @@ def _learn_from_fullest(
     tracks = [history.tracks[place] for place in held]
     lag = sum(track.end_offset - (track.committed_offset or 0) for track in tracks)
     pace = sum(track.finished_per_second or 0.0 for track in tracks)
-    if pace <= 0 or lag < max(1.0, pace * _floor_seconds(policy)):
+    if pace <= 0 or lag < max(1.0, pace * _floor_seconds(policy, history)):
         return history if history.fullest is None else replace(history, fullest=None)
     now, done = history.samples[-1].at, sum(track.committed_offset or 0 for track in tracks)
     stretch = history.fullest
@@ -130,6 +136,8 @@ def _believing(policy: Policy, history: History, stretch: Saturation, measured: 
     """
     commits = commit_interval_seconds(policy, history)
     if measured <= 0 or length < max(SATURATED_SECONDS, 2 * commits):
+        return history
+    if length < UNKNOWN_COMMITS_SECONDS and not _commits_known(history):
         return history
     value, evidence = _weighed(stretch, measured, length, commits / length)
     seen = min(history.seen_per_replica, value)
@@ -161,17 +169,23 @@ def _unsaturated(history: History) -> History:
     return replace(history, saturation=None, fullest=None)
 
 
-def _floor_seconds(policy: Policy) -> float:
-    """How much work must wait for a consumer not to be idle between two fetches."""
+def _floor_seconds(policy: Policy, history: History) -> float:
+    """How much work must wait for a consumer not to be idle between two fetches; what is not committed may be done."""
     promise = policy.max_delay_seconds
-    return SATURATED_BACKLOG_SECONDS if promise is None else min(SATURATED_BACKLOG_SECONDS, promise / 4)
+    floor = SATURATED_BACKLOG_SECONDS if promise is None else min(SATURATED_BACKLOG_SECONDS, promise / 4)
+    return floor + max(0.0, commit_interval_seconds(policy, history) - COMMIT_SECONDS)
 
 
-def _saturated(policy: Policy, group: GroupReading, consumed_per_second: float) -> bool:
+def _commits_known(history: History) -> bool:
+    """Whether it has been seen how often most partitions are committed."""
+    return 2 * sum(1 for track in history.tracks if track.commit_gaps) >= len(history.tracks)
+
+
+def _saturated(policy: Policy, history: History, group: GroupReading, consumed_per_second: float) -> bool:
     """Every consumer has work waiting: nearly all partitions lag by a fair share of a backlog that counts."""
     backlog = group.lag_messages
     count = len(group.partitions)
-    if count == 0 or backlog < max(1.0, consumed_per_second * _floor_seconds(policy)):
+    if count == 0 or backlog < max(1.0, consumed_per_second * _floor_seconds(policy, history)):
         return False
     fair_share = 0.25 * backlog / count
     lagging = sum(1 for p in group.partitions if p.lag_messages is not None and p.lag_messages >= fair_share)

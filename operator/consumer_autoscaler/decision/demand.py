@@ -17,7 +17,12 @@ from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.signals import Signals, signals_of
 from consumer_autoscaler.decision.values import GroupReading, OffsetReset, Policy
-from consumer_autoscaler.decision.waits import deadline_seconds, oldest_if_an_up_waited, out_of_turn_seconds
+from consumer_autoscaler.decision.waits import (
+    RATE_RESERVE,
+    deadline_seconds,
+    oldest_if_an_up_waited,
+    out_of_turn_seconds,
+)
 
 REGRET_SECONDS = 3600.0
 HEADROOM = 1.1  # a level is sized for this much more than the rate
@@ -55,6 +60,11 @@ def lag_per_replica_count(policy: Policy, group: GroupReading) -> int:
     return math.ceil(group.lag_messages / policy.lag_per_replica)
 
 
+def drain_seconds(promise: int) -> float:
+    """In which time a backlog shall be gone: ten promises, but no more than 10 minutes or two promises."""
+    return min(10.0 * promise, max(600.0, 2.0 * promise))
+
+
 def promise_demand(
     policy: Policy,
     history: History,
@@ -83,7 +93,7 @@ def promise_demand(
     delay = s.delay
     # A short drain makes oversized steps, and a step for what drains by itself costs one more rebalance. Only when
     # messages are far too late, as after an outage, is the backlog to be gone within a promise.
-    drain = float(promise) if delay > 2 * promise else 10.0 * promise
+    drain = float(promise) if delay > 2 * promise else drain_seconds(promise)
     grown = max(0.0, s.backlog + start * (s.rate - carries))
     need = HEADROOM * (s.rate + s.rising * (start + pause) / poll) + (grown + pause * s.rate) / drain
     unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
@@ -103,7 +113,7 @@ def promise_demand(
     if s.rate > carries:
         oldest += out_of_turn_seconds(s, levels, up, carries, start + poll, pause)
     deadline = deadline_seconds(policy, history)
-    overloaded = 1.05 * s.rate > carries or s.backlog > (carries - s.rate) * drain
+    overloaded = (1.0 if s.ahead else RATE_RESERVE) * s.rate > carries or s.backlog > (carries - s.rate) * drain
     top = s.sustained(levels, levels.counts[-1])
     if replicas < levels.counts[-1] and (
         (max(oldest, delay) > deadline and overloaded) or (s.rate > 0.9 * top and s.rate_now > carries)
@@ -165,7 +175,7 @@ def _learning_demand(
         and not grows
         and (
             _calm(history, s, now)
-            or paid_down(policy, history, replicas, levels, s, 10.0 * (policy.max_delay_seconds or 60))
+            or paid_down(policy, history, replicas, levels, s, drain_seconds(policy.max_delay_seconds or 60))
         )
     ):
         return Demand(below[-1], below[-1], f"{message}: trying one level less", learning=True)

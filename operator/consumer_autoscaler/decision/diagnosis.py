@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consumer_autoscaler.decision.capacity import COMMIT_SECONDS, capacity_of
+from consumer_autoscaler.decision.capacity import capacity_of, commit_interval_seconds
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.limits import SESSION_SECONDS, Proposal
 from consumer_autoscaler.decision.reasons import (
@@ -13,7 +13,7 @@ from consumer_autoscaler.decision.reasons import (
     PromiseReason,
     SourceReason,
 )
-from consumer_autoscaler.decision.tracks import commit_seconds
+from consumer_autoscaler.decision.signals import reaction_seconds
 from consumer_autoscaler.decision.values import (
     Condition,
     Figures,
@@ -87,17 +87,17 @@ def promise_kept(policy: Policy, observation: Observation, history: History) -> 
             PromiseReason.DELAY_ABOVE_PROMISE,
             f"the oldest message waits {delay:.0f} s of {promise} s",
         )
-    learned = history.start_seconds_seen and history.rebalance_seconds_seen
-    commits = max(COMMIT_SECONDS, commit_seconds(history.tracks, policy.poll_interval_seconds) or 0.0)
-    least = history.start_seconds + history.rebalance_seconds + policy.poll_interval_seconds + commits
-    if learned and promise < least:
+    least = reaction_seconds(policy, history)
+    if least is not None and promise < least:
         return Condition(
             kind,
             FALSE,
             PromiseReason.PROMISE_TOO_SHORT,
-            f"a new pod needs {least:.0f} s until it helps (start {history.start_seconds:.0f} s, rebalance"
-            f" {history.rebalance_seconds:.0f} s, poll {policy.poll_interval_seconds} s, commits {commits:.0f} s):"
-            " promise at least that",
+            f"after a rise it takes {least:.0f} s until more pods help (half a poll of"
+            f" {policy.poll_interval_seconds} s, start {history.start_seconds:.0f} s, rebalance"
+            f" {history.rebalance_seconds:.0f} s, commits"
+            f" {commit_interval_seconds(policy, history):.0f} s), so replicas are kept ready for one: promise at least"
+            " that, or make pods start faster",
         )
     return Condition(kind, TRUE, PromiseReason.WITHIN_PROMISE, f"no message waits longer than {promise} s")
 

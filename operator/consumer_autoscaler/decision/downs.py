@@ -20,6 +20,7 @@ DISTURBANCE_SHARE = 0.5  # of what starting the pods again and the pauses cost, 
 QUEUE_RELIEF = 1.1  # the virtual queue drains so much faster than measured: a level fit to the brim does cope
 COPED_SHARE = 1.0  # of the promise: a level must have coped for so long
 LONGEST_QUEUE_SHARE, COPES_SHARE = 0.3, 0.25  # of the promise's work
+HYSTERESIS = 1.1  # so much below the count of an up that is made ahead of the load
 SURE = 3.0  # standard deviations of the load's chance that the count must carry besides its mean
 SUREST = 7.0
 SPREAD_SHARE = 0.02  # of the promise: how long a queue the chance alone may build on average
@@ -53,6 +54,13 @@ def follow_levels(policy: Policy, history: History, levels: Levels, scale: Scale
     return replace(history, levels=tuple(moved))
 
 
+def price_replica_seconds(policy: Policy, history: History, replicas: int, count: int) -> float:
+    """What must have been wasted above `count` before the group goes down to it."""
+    again = history.start_seconds + history.rebalance_seconds
+    disturbed = (replicas - count) * again + history.rebalance_seconds * replicas
+    return SWITCH_REPLICA_SECONDS[policy.calmness] + DISTURBANCE_SHARE * disturbed
+
+
 def paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s: Signals, drain: float) -> int | None:
     """The smallest count that carries the load, has coped, and whose saving has paid for the switch.
 
@@ -60,7 +68,6 @@ def paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s
     """
     promise = policy.max_delay_seconds or 60
     memory = {level.replicas: level for level in history.levels}
-    again = history.start_seconds + history.rebalance_seconds
     for count in levels.counts:
         if count >= replicas:
             break
@@ -68,12 +75,10 @@ def paid_down(policy: Policy, history: History, replicas: int, levels: Levels, s
         if past is None:
             continue
         carries = s.sustained(levels, count)
-        disturbed = (replicas - count) * again + history.rebalance_seconds * replicas
-        price = SWITCH_REPLICA_SECONDS[policy.calmness] + DISTURBANCE_SHARE * disturbed
         if (
-            carries >= s.rate + s.backlog / drain
+            carries >= (HYSTERESIS if s.ahead else 1.0) * s.rate + s.backlog / drain
             and past.coped_seconds >= max(2 * policy.poll_interval_seconds, COPED_SHARE * promise)
-            and past.wasted_replica_seconds >= price
+            and past.wasted_replica_seconds >= price_replica_seconds(policy, history, replicas, count)
             and _carries_safely(policy, s, carries)
         ):
             return count

@@ -66,6 +66,17 @@ def pattern_of(samples: Sequence[Sample], poll_interval_seconds: float) -> Patte
     return Pattern(noise, persistence, window)
 
 
+def largest_rise(samples: Sequence[Sample], poll_interval_seconds: float, seconds: float) -> float:
+    """By how many records per second the rate has risen at most within `seconds` during the last quarter of an hour."""
+    window = max(WINDOW_SECONDS, float(poll_interval_seconds))
+    rates = _rates(samples, window)
+    apart = max(1, math.ceil(seconds / window))
+    return max(
+        (max(rates[i + 1 : i + 1 + apart]) - rate for i, rate in enumerate(rates[:-1])),
+        default=0.0,
+    )
+
+
 def _rates(samples: Sequence[Sample], window: float) -> list[float]:
     """Records per second in successive windows, oldest first."""
     rates: list[float] = []

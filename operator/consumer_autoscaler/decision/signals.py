@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from consumer_autoscaler.decision.capacity import Capacity, capacity_of, commit_interval_seconds
 from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
-from consumer_autoscaler.decision.pattern import Pattern, pattern_of
+from consumer_autoscaler.decision.pattern import Pattern, largest_rise, pattern_of
 from consumer_autoscaler.decision.stuck import delay_without, lag_without, stuck_partitions
 from consumer_autoscaler.decision.values import GroupReading, Policy
 
 MOST_BY_CHANCE = 6.0  # standard deviations; beyond them a change is one whatever came before
 SURE_OF_RISE = 2.0  # the same, for a rise to be a trend
+LEAST_AHEAD = 0.3  # of the rate, for a promise of no time at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """Rates in records per second."""
 
-    rate: float  # what to size for
+    rate: float  # what to size for, `ahead` included
+    ahead: float  # how much of it is kept ready because help would come too late
     rate_now: float  # over one poll, without what is taken for chance
     rate_minute: float  # over a minute, as it was
     rate_long: float  # over five minutes
@@ -32,6 +34,17 @@ class Signals:
     def sustained(self, levels: Levels, replicas: int) -> float:
         """What so many replicas can do, in records per second."""
         return self.capacity.per_replica * levels.worth(replicas)
+
+
+def reaction_seconds(policy: Policy, history: History) -> float | None:
+    """From the moment a load has risen until more pods work and have committed: the shortest promise that ups can keep.
+
+    A rise is seen after half a poll on average. None before a start and a rebalance have been seen.
+    """
+    if not history.start_seconds_seen or not history.rebalance_seconds_seen:
+        return None
+    helped = history.start_seconds + history.rebalance_seconds
+    return policy.poll_interval_seconds / 2 + helped + commit_interval_seconds(policy, history)
 
 
 def minute_seconds(policy: Policy) -> float:
@@ -58,6 +71,8 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
     likely_minute = pattern.likely(minute, long, minute_seconds(policy), MOST_BY_CHANCE)
     likely_now = pattern.likely(now, likely_minute, poll, MOST_BY_CHANCE)
     falling = now < two < minute
+    rate = max(now, (now + two) / 2) if falling else max(likely_now, likely_minute)
+    ahead = _ahead(policy, history, rate)
     capacity = capacity_of(policy, history)
     pace = min(now, capacity.per_replica * levels.worth(replicas)) if capacity.known else now
     stuck = stuck_partitions(policy, group, history)
@@ -69,8 +84,9 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
         behind = history.arrived_before(history.samples[-1].at - max(0.0, delay - uncommitted))
         backlog = max(backlog, history.samples[-1].arrived - behind)
     return Signals(
-        rate=max(now, (now + two) / 2) if falling else max(likely_now, likely_minute),
-        rate_now=likely_now,
+        rate=rate + ahead,
+        ahead=ahead,
+        rate_now=likely_now + ahead,
         rate_minute=minute,
         rate_long=long,
         rising=max(0.0, rising),
@@ -79,3 +95,19 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
         capacity=capacity,
         pattern=pattern,
     )
+
+
+def _ahead(policy: Policy, history: History, rate: float) -> float:
+    """What to keep ready where a promise is shorter than the time in which pods can help.
+
+    After a rise like the largest of late, messages wait (poll + S)(1 - C / rate) until the pods are there, then for
+    the pause and the commit: the capacity C that keeps this within the promise, and a share of the rate in any case.
+    """
+    reaction, promise = reaction_seconds(policy, history), policy.max_delay_seconds
+    if promise is None or reaction is None or promise >= reaction:
+        return 0.0
+    until_start = policy.poll_interval_seconds + history.start_seconds
+    left = max(0.0, promise - history.rebalance_seconds - commit_interval_seconds(policy, history))
+    rise = largest_rise(history.samples, policy.poll_interval_seconds, reaction)
+    needed = (rate + rise) * (1 - left / until_start)
+    return max(LEAST_AHEAD * (1 - promise / reaction) * rate, needed - rate)

@@ -2,7 +2,7 @@
 
 A group is as fast as its fullest consumer, and which partitions that one has is the assignor's doing. Range and
 roundrobin deal out by position, so it can be worked out for any number of consumers. Sticky ones and those of the
-broker keep what they have and promise equal numbers only: there the mean of a few fixed deals stands for what comes.
+broker keep what they have and promise equal numbers only: there the worst of a few fixed deals stands for what comes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Uneven:
         if self.assignor in BY_POSITION:
             return max(self._sums(self._by_position(consumers)))
         strides = [_coprime(round(share * len(self.shares)), len(self.shares)) for share in DEALS]
-        return sum(max(self._sums(self._dealt(consumers, stride))) for stride in strides) / len(strides)
+        return max(max(self._sums(self._dealt(consumers, stride))) for stride in strides)
 
     def held_by_fullest(self, consumers: int) -> tuple[int, ...] | None:
         """The places of the partitions that the fullest of them holds; None where the assignor does not let it tell."""

@@ -11,20 +11,17 @@ from consumer_autoscaler.decision.signals import Signals
 from consumer_autoscaler.decision.values import Policy
 
 RESERVE_SHARE = 0.1  # of the promise, since start and pause are only as well known as the last few were alike
+UNUSED_SHARE = 0.25  # of what the promise is longer than a reaction takes: a backlog is a debt
 RATE_RESERVE = 1.05  # future arrivals are reckoned with so much more
 
 
 def deadline_seconds(policy: Policy, history: History) -> float:
     """How old a message may get before an up must have helped: the promise less its commit and a reserve."""
     promise = policy.max_delay_seconds or 60
-    until_committed = max(0.4 * policy.poll_interval_seconds, commit_interval_seconds(policy, history))
-    return promise - until_committed - RESERVE_SHARE * promise
-
-
-def reaction_seconds(policy: Policy, history: History) -> float:
-    """From the moment a load has risen until more pods work and have committed, at best."""
-    seen, helped = policy.poll_interval_seconds, history.start_seconds + history.rebalance_seconds
-    return seen + helped + commit_interval_seconds(policy, history)
+    commits = commit_interval_seconds(policy, history)
+    reaction = policy.poll_interval_seconds + history.start_seconds + history.rebalance_seconds + commits
+    reserve = RESERVE_SHARE * promise + UNUSED_SHARE * max(0.0, promise - reaction)
+    return promise - max(0.4 * policy.poll_interval_seconds, commits) - reserve
 
 
 def oldest_if_an_up_waited(
