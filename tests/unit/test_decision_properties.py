@@ -18,6 +18,7 @@ from tests.unit.decision_sequences import BEGIN, Frame, Life, Poll, Restart, liv
 
 from consumer_autoscaler.decision.advance import advance, after_scaling
 from consumer_autoscaler.decision.bundle import Bundle, dump, load
+from consumer_autoscaler.decision.capacity import capacity_of
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import DecisionReason, GroupState, LimitReason
@@ -125,8 +126,13 @@ def no_down_while_group_or_pods_are_not_at_rest(frame: Frame) -> None:
 
 
 def more_lag_asks_for_no_fewer(frame: Frame) -> None:
-    """The demand before all limits, of the same history with more lag on every partition."""
+    """The demand before all limits, of the same history with more lag on every partition.
+
+    Except while a capacity that nobody knows yet is being measured: an up waits for that when there is a backlog.
+    """
     group = frame.observation.group
+    if frame.history.saturation is not None and not capacity_of(frame.policy, frame.history).known:
+        return
     if not isinstance(group, GroupReading) or not frame.decision.steps or frame.decision.steps[0].name != "Demand":
         return
     for more in (1, 1000):
