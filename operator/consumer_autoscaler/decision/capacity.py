@@ -82,7 +82,7 @@ def learn(
     if worth <= 0 or (changed is not None and now.at - changed < policy.poll_interval_seconds):
         return _unsaturated(history)
 
-    history = _raise_lower_bound(policy, history, worth)
+    history = _raise_lower_bound(policy, history, worth, uneven=levels.uneven is not None)
     window = 2 * max(policy.poll_interval_seconds, commit_interval_seconds(policy, history))
     rate = history.consumption_rate(window) or 0.0
     if not _saturated(policy, history, group, rate):
@@ -192,11 +192,19 @@ def _saturated(policy: Policy, history: History, group: GroupReading, consumed_p
     return lagging >= 0.8 * count
 
 
-def _raise_lower_bound(policy: Policy, history: History, worth: float) -> History:
+def _usual_age(policy: Policy, history: History) -> float:
+    """How old messages get that do not wait for work, in seconds."""
+    return commit_interval_seconds(policy, history) + policy.poll_interval_seconds
+
+
+def _raise_lower_bound(policy: Policy, history: History, worth: float, *, uneven: bool) -> History:
     """What a settled group was seen to consume over a minute is the least it can do, until a measurement says less.
 
-    The lesser half of the minute counts: offsets that were reset look like a moment of immense work.
+    The lesser half of the minute counts: offsets that were reset look like a moment of immense work. An uneven group
+    that is behind finishes other shares than those that arrive, so nothing follows for its fullest consumer.
     """
+    if uneven and (history.delay_seconds is None or history.delay_seconds > _usual_age(policy, history)):
+        return history
     window = max(60.0, 2.0 * policy.poll_interval_seconds)
     last, since = history.samples[-1], history.settled_since
     if since is None or last.at - since < window:
