@@ -20,7 +20,7 @@ from typing import Any
 from tests.bench.common import Bar, Samples, finish, say
 from tests.traces import TRACES
 
-from consumer_autoscaler.decision.values import Policy
+from consumer_autoscaler.decision.values import Calmness, Policy
 from consumer_autoscaler.simulation.command import Question, answer
 from consumer_autoscaler.simulation.policy import Ours
 from consumer_autoscaler.simulation.report import as_json
@@ -118,9 +118,9 @@ def _figures(outcome: Outcome, window: Window) -> dict[str, Any]:
     }
 
 
-def promised(partitions: int = PARTITIONS, **more: Any) -> Policy:
+def promised(partitions: int = PARTITIONS, seconds: int = int(PROMISE_SECONDS), **more: Any) -> Policy:
     return Policy(
-        min_replicas=1, max_replicas=partitions, max_delay_seconds=int(PROMISE_SECONDS),
+        min_replicas=1, max_replicas=partitions, max_delay_seconds=seconds,
         expected_records_per_second=PER_REPLICA, **more,
     )  # fmt: skip
 
@@ -236,6 +236,7 @@ def belief_jobs(seeds: Sequence[int]) -> list[Job]:
 def sensitivity_jobs() -> list[Job]:
     base, found = World(), promised()
     quick = replace(base, pause=Duration(3.0))
+    nimble = replace(base, start=Duration(3.0), pause=Duration(1.0), commit_seconds=1.0)
     cases: dict[str, tuple[World, Policy]] = {
         "base": (base, found),
         "turns": (replace(base, order=Order.TURNS), found),
@@ -249,6 +250,12 @@ def sensitivity_jobs() -> list[Job]:
         "poll 30": (base, promised(poll_interval_seconds=30)),
         "skew 0.3": (replace(base, weights=skewed_weights(PARTITIONS, 0.3)), found),
         "skew 0.7": (replace(base, weights=skewed_weights(PARTITIONS, 0.7)), found),
+        "promise 300": (base, promised(seconds=300)),
+        "promise 600, poll 30": (base, promised(seconds=600, poll_interval_seconds=30)),
+        "promise 10, poll 2": (nimble, promised(seconds=10, poll_interval_seconds=2)),
+        "promise 20": (base, promised(seconds=20, poll_interval_seconds=5)),
+        "responsive": (base, promised(calmness=Calmness.RESPONSIVE)),
+        "quiet": (base, promised(calmness=Calmness.QUIET)),
         "cooperative": (replace(quick, rebalance=Rebalance.COOPERATIVE, assignor=Assignor.STICKY), found),
         "KIP-848": (replace(quick, rebalance=Rebalance.CONSUMER, assignor=Assignor.UNIFORM), found),
     }  # fmt: skip
@@ -286,7 +293,7 @@ def main(arguments: list[str]) -> int:
         figures |= SUMMARIES[part](results[part])
     for found in results.get("sensitivity", []):
         ours = found["policies"]["ours"]
-        say(f"{found['case']:14s} {found['trace']:24s} {_words(ours)}")
+        say(f"{found['case']:20s} {found['trace']:24s} {_words(ours)}")
     return finish(
         {name: round(value, 6) for name, value in figures.items()}, [b for part in wanted for b in BARS[part]]
     )

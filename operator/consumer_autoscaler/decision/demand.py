@@ -95,7 +95,7 @@ def promise_demand(
     # messages are far too late, as after an outage, is the backlog to be gone within a promise.
     drain = float(promise) if delay > 2 * promise else drain_seconds(promise)
     grown = max(0.0, s.backlog + start * (s.rate - carries))
-    need = HEADROOM * (s.rate + s.rising * (start + pause) / poll) + (grown + pause * s.rate) / drain
+    need = HEADROOM * (s.rate + s.rising * (start + pause)) + (grown + pause * s.rate) / drain
     unbounded = math.ceil(need / s.capacity.per_replica - 1e-9) if s.capacity.per_replica > 0 else replicas
     numbers = (
         f"{s.rate:.1f}/s arriving, {s.backlog:.0f} waiting, {s.capacity.per_replica:.1f}/s per replica"

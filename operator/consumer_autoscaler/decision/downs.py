@@ -22,7 +22,7 @@ COPED_SHARE = 1.0  # of the promise: a level must have coped for so long
 LONGEST_QUEUE_SHARE, COPES_SHARE = 0.3, 0.25  # of the promise's work
 HYSTERESIS = 1.1  # so much below the count of an up that is made ahead of the load
 SURE = 3.0  # standard deviations of the load's chance that the count must carry besides its mean
-SUREST = 7.0
+SUREST = 8.0
 SPREAD_SHARE = 0.02  # of the promise: how long a queue the chance alone may build on average
 
 

@@ -25,7 +25,7 @@ class Signals:
     rate_now: float  # over one poll, without what is taken for chance
     rate_minute: float  # over a minute, as it was
     rate_long: float  # over five minutes
-    rising: float  # how much it grows from poll to poll, seen twice in a row, so a jump is not taken for a ramp
+    rising: float  # how much it grows in a second, seen twice in a row, so a jump is not taken for a ramp
     backlog: float  # messages, without those that are only not committed yet
     delay: float  # how long the oldest has waited, in seconds; like the backlog without partitions that are stuck
     capacity: Capacity
@@ -62,12 +62,9 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
     if now is None:
         return None
     two = history.arrival_rate(2 * poll) or now
-    three = history.arrival_rate(3 * poll) or two
     minute = history.arrival_rate(minute_seconds(policy)) or now
     long = history.arrival_rate(long_seconds(policy)) or now
-    before = 2 * two - now  # the rate of the poll before this one
     pattern = pattern_of(history.samples, poll)
-    rising = min(now - before, before - (3 * three - 2 * two)) - SURE_OF_RISE * pattern.noise_over(poll)
     likely_minute = pattern.likely(minute, long, minute_seconds(policy), MOST_BY_CHANCE)
     likely_now = pattern.likely(now, likely_minute, poll, MOST_BY_CHANCE)
     falling = now < two < minute
@@ -89,12 +86,23 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
         rate_now=likely_now + ahead,
         rate_minute=minute,
         rate_long=long,
-        rising=max(0.0, rising),
+        rising=_rising(history, pattern),
         backlog=max(0.0, backlog),
         delay=delay,
         capacity=capacity,
         pattern=pattern,
     )
+
+
+def _rising(history: History, pattern: Pattern) -> float:
+    """Records per second and second by which the rate grows, the lesser growth of the last two windows."""
+    window = pattern.window_seconds
+    one = history.arrival_rate(window) or 0.0
+    two = history.arrival_rate(2 * window) or one
+    three = history.arrival_rate(3 * window) or two
+    before, earlier = 2 * two - one, 3 * three - 2 * two
+    growth = min(one - before, before - earlier) - SURE_OF_RISE * pattern.noise
+    return max(0.0, growth / window)
 
 
 def _ahead(policy: Policy, history: History, rate: float) -> float:

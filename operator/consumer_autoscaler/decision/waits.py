@@ -10,7 +10,7 @@ from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.signals import Signals
 from consumer_autoscaler.decision.values import Policy
 
-RESERVE_SHARE = 0.1  # of the promise, since start and pause are only as well known as the last few were alike
+RESERVE_SHARE = 0.13  # of the promise, since start and pause are only as well known as the last few were alike
 UNUSED_SHARE = 0.25  # of what the promise is longer than a reaction takes: a backlog is a debt
 RATE_RESERVE = 1.05  # future arrivals are reckoned with so much more
 
