@@ -177,7 +177,9 @@ def test_a_sudden_load_on_unknown_capacity_is_measured_and_then_met_in_one_step(
         pause_seconds=pause,
         commit_seconds=5.0,
     ).run(480)
-    assert [(before, after) for _, before, after in group.writes if after > before] == [(1, 10)]
+    ups = [after for _, before, after in group.writes if after > before]
+    assert len(ups) == 1
+    assert 7 <= ups[0] <= 10  # 7 of 20 partitions' consumers carry 667/s
     assert group.late_share(60) == 0
 
 

@@ -184,7 +184,7 @@ def _learning_demand(
 
 def _calm(history: History, s: Signals, now: float) -> bool:
     """No backlog now, no change of the count for five minutes, and for an hour none that had to be taken back."""
-    since = max(history.began_at or now, history.changed_at or 0.0)
+    since = max(now if history.began_at is None else history.began_at, history.changed_at or -math.inf)
     regretted = history.regretted_at
     if regretted is not None and now - regretted < REGRET_SECONDS:
         return False

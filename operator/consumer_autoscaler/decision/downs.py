@@ -23,6 +23,7 @@ LONGEST_QUEUE_SHARE, COPES_SHARE = 0.3, 0.25  # of the promise's work
 HYSTERESIS = 1.1  # so much below the count of an up that is made ahead of the load
 SURE = 3.0  # standard deviations of the load's chance that the count must carry besides its mean
 SUREST = 8.0
+LEAST_NOISE = 0.05  # of the rate: no load is so even that a count should be filled to the brim
 SPREAD_SHARE = 0.02  # of the promise: how long a queue the chance alone may build on average
 
 
@@ -93,11 +94,12 @@ def _carries_safely(policy: Policy, s: Signals, carries: float) -> bool:
     capacity that keeps this below a small share of the promise is asked for, but never more than SUREST.
     """
     window = s.pattern.window_seconds
+    chance = replace(s.pattern, noise=max(s.pattern.noise, LEAST_NOISE * s.rate_minute))
     promised = SPREAD_SHARE * (policy.max_delay_seconds or 60)
     spread = s.pattern.noise**2 * window / (2 * carries * promised) if carries > 0 else 0.0
 
     def with_chance(rate: float, seconds: float, also: float) -> float:
-        noise = s.pattern.noise_over(seconds)
+        noise = chance.noise_over(seconds)
         return rate + min(SUREST * noise, SURE * noise + also)
 
     if carries >= with_chance(s.rate_long, long_seconds(policy), spread):

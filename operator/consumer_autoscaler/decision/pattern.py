@@ -17,6 +17,7 @@ from consumer_autoscaler.decision.history import Sample
 WINDOW_SECONDS = 15.0  # of one rate, or a poll where polls are further apart
 PATTERN_SECONDS = 900.0
 LEAST_RATES = 8
+ROUGH = 1.6  # makes up for skew, and for neighbours that share a burst
 AHEAD = 3  # windows: about as long as pods take to start
 
 
@@ -63,7 +64,16 @@ def pattern_of(samples: Sequence[Sample], poll_interval_seconds: float) -> Patte
     together = sum(x * sum(off[i + 1 : i + 1 + AHEAD]) / AHEAD for i, x in enumerate(off[:-AHEAD]))
     persistence = min(1.0, max(0.0, together / squares + 1 / math.sqrt(count)))
     noise = (1 - persistence) * math.sqrt(sum(x * x for x in off) / count)
-    return Pattern(noise, persistence, window)
+    return Pattern(min(noise, _roughness(rates)), persistence, window)
+
+
+def _roughness(rates: Sequence[float]) -> float:
+    """An upper bound of the chance in them that knows no trend, from how much each differs from its neighbours' mean.
+
+    Of independent normal rates the median bend has 1.65 times their standard deviation; a jump hardly moves it.
+    """
+    bends = sorted(abs(a - 2 * b + c) for a, b, c in zip(rates, rates[1:], rates[2:], strict=False))
+    return ROUGH * bends[len(bends) // 2] / 1.65
 
 
 def largest_rise(samples: Sequence[Sample], poll_interval_seconds: float, seconds: float) -> float:
