@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from tests.integration.lag_bed import LagBed, history_until, lags, readings, refused, until
+from tests.integration.lag_bed import LagBed, lags, readings, refused, until
 from tests.integration.support import Together
 
 from bed.kafka import Kafka
@@ -242,21 +242,20 @@ async def test_idle_members_are_counted_and_pods_are_capped_by_their_consumers(b
 
 @together
 async def test_lag_in_one_partition_is_skew_and_asks_for_one_consumer(bed: LagBed) -> None:
-    """However much it is; and when the promise breaks, the skew is named rather than more replicas."""
+    """However much it is: another consumer could read nothing of it.
+
+    That a hot partition is named is shown with consumers that work, in test_diagnosis_live.
+    """
     topic = await bed.topic("skew", 6)
     await bed.commit(topic, topic, *[0] * 6)
     subscription = bed.follow(topic, topic)
-    operator = Operator(Policy(min_replicas=1, max_replicas=9, max_delay_seconds=1, poll_interval_seconds=1), 1)
     async with bed.member(topic, topic):
-        operator.see(await until(subscription, lambda r: r.members == 1 and r.state is GroupState.STABLE))
+        await until(subscription, lambda r: r.members == 1 and r.state is GroupState.STABLE)
         await bed.produce(topic, 1, 400)
-        for each in await history_until(subscription, lambda r: r.lag_messages == 401):
-            operator.see(each)
+        await until(subscription, lambda r: r.lag_messages == 401)
         seen = (await readings(subscription, 3))[-1]
         assert lags(seen) == [1, 400, 0, 0, 0, 0]
         assert Operator(by_lag(), 1).see(seen).desired == 2  # the partitions that lag
-        decision = operator.see(seen)
-        assert reason_of(decision, ConditionType.BACKPRESSURED) == BackpressureReason.PARTITION_SKEW
 
 
 @together

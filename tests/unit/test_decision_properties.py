@@ -85,10 +85,11 @@ def no_opposite_steps_within_a_cooldown(frame: Frame) -> None:
 def deciding_again_changes_nothing(frame: Frame) -> None:
     """At the same moment, with the count that was just written, and its pods not there yet.
 
-    Except after a try of one level less, which goes against what is believed of a replica, to measure it.
+    Except after a try of one level less, which goes against what is believed of a replica, to measure it, and after
+    an edited bound, which counts before the partitions are looked at.
     """
     scale, desired, policy = frame.observation.scale, frame.decision.desired, frame.policy
-    if not isinstance(scale, Scale) or desired is None or not frame.step:
+    if not isinstance(scale, Scale) or desired is None or not frame.step or frame.by_bounds:
         return
     if frame.step < 0 and any(step.name == LimitReason.LEARNING_CAPACITY for step in frame.decision.steps):
         return
@@ -96,7 +97,7 @@ def deciding_again_changes_nothing(frame: Frame) -> None:
     second = decide(policy, again, after_scaling(frame.history, desired, frame.now), frame.now)
     limited = policy.scale_up_max_step is not None or policy.scale_down_max_step_percent < 100
     if not limited and scale.replicas > 0:
-        assert second.desired == desired
+        assert second.desired == desired, f"{frame.decision.message} | {second.message}"
 
 
 def paused_changes_nothing(frame: Frame) -> None:

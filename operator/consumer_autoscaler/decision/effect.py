@@ -120,9 +120,11 @@ def doubtful(policy: Policy, history: History, levels: Levels, now: float) -> bo
     settled, pace, replicas = history.settled_since, history.pace, history.replicas
     if pace is None or not replicas or replicas <= pace.replicas:
         return False
+    if policy.lag_per_replica is not None and _load_rises(policy, history):
+        return False  # more lag is what more arrivals bring, whatever the last up did
     if settled is None:  # by the lag alone an up would be raised as long as its pods are not there yet
         starting = history.raised_to is not None and history.ready_at is None
-        return policy.lag_per_replica is not None and starting and not _load_rises(policy, history)
+        return policy.lag_per_replica is not None and starting
     expected = _expected_gain(levels, pace, replicas)
     if expected < LEAST_STEP * pace.per_second or now - settled >= _judged_seconds(policy, history, levels, pace):
         return False
