@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -17,11 +17,15 @@ from consumer_autoscaler import __version__, explain, lag_report
 from consumer_autoscaler.cluster.kube import CredentialsUnavailable, Kube, KubeError, NotFound
 from consumer_autoscaler.decision.bundle import BadBundle, Bundle, load
 from consumer_autoscaler.decision.values import IsolationLevel, OffsetReset
+from consumer_autoscaler.prometheus_range import NoAnswer, range_queries
 from consumer_autoscaler.resource.crd import render
 from consumer_autoscaler.resource.spec import InvalidSpec
 from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.settings import InvalidSettings, Settings, read_settings
 from consumer_autoscaler.simulation.arguments import add_arguments
+
+if TYPE_CHECKING:  # needs numpy, which the other commands do without
+    from consumer_autoscaler.simulation.history import Recorded
 
 TOKEN_VARIABLE = "CONSUMER_AUTOSCALER_TOKEN"
 ANSWER_SECONDS = 15
@@ -134,14 +138,27 @@ def _simulate(options: argparse.Namespace) -> int:
         from consumer_autoscaler.simulation import command
     except ModuleNotFoundError as error:
         raise CommandFailed(f"`simulate` needs {error.name}: pip install 'consumer-autoscaler[simulation]'") from error
-    fetched = None
-    if options.trace.startswith(("http://", "https://")):
-        fetched = asyncio.run(_fetch(options.trace))
+    fetched = recorded = None
     try:
-        return command.main(options, fetched)
+        if options.prometheus is not None:
+            recorded = asyncio.run(_past(options))
+        elif options.trace is not None and options.trace.startswith(("http://", "https://")):
+            fetched = asyncio.run(_fetch(options.trace))
+        return command.main(options, fetched, recorded)
+    except NoAnswer as problem:
+        raise CommandFailed(str(problem)) from problem
     except (command.WrongUse, command.BadTrace, InvalidSpec) as problem:
         print(f"consumer-autoscaler simulate: {problem}", file=sys.stderr)
         return 2
+
+
+async def _past(options: argparse.Namespace) -> Recorded:
+    from consumer_autoscaler.simulation.history_collect import collect
+    from consumer_autoscaler.simulation.history_command import wanted
+
+    what = wanted(options, steady_clock()())
+    async with range_queries(options.prometheus, options.bearer_token_file) as ask:
+        return await collect(ask, what)
 
 
 async def _fetch(url: str) -> str:

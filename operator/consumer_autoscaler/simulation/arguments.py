@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-POLICIES = "ours | keda[:LAG][,KNOB=VALUE…] | keda:SCALEDOBJECT.yaml | flink[:quick] | static:N | oracle"
+POLICIES = (
+    "ours | keda[:LAG][,KNOB=VALUE…] | keda:SCALEDOBJECT.yaml | flink[:quick] | static:N | oracle | today (with"
+    " --prometheus: the replicas that were there)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "trace",
         metavar="TRACE",
-        help="CSV with the columns seconds,events_per_second; or a range query of Prometheus: URL, or answer (.json)",
+        nargs="?",
+        help="CSV with the columns seconds,events_per_second; or a range query of Prometheus: URL, or answer (.json)."
+        " Not with --prometheus",
     )
     parser.add_argument(
         "resource",
@@ -22,15 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a ConsumerAutoscaler: its spec is what `ours` obeys",
     )
     parser.add_argument(
-        "--policy", action="append", default=[], metavar="POLICY", help=f"{POLICIES}; may be repeated (default: ours)"
-    )
+        "--policy", action="append", default=[], metavar="POLICY",
+        help=f"{POLICIES}; may be repeated (default: ours, with --prometheus: today, ours, keda)"
+    )  # fmt: skip
     parser.add_argument("--slo", type=float, metavar="SECONDS", help="the promise (default: the resource's, else 60)")
     parser.add_argument("--seed", type=int, default=1, help="for all that is random (default: 1)")
     parser.add_argument(
         "--from", dest="first", type=float, metavar="S", help="measure from this second of the trace on"
     )
     parser.add_argument("--to", dest="last", type=float, metavar="S", help="measure up to this second of the trace")
-    parser.add_argument("--partitions", type=int, default=24, metavar="N", help="of the topic (default: 24)")
+    parser.add_argument("--partitions", type=int, default=None, metavar="N",
+                        help="of the topic (default: those of the history, else 24)")  # fmt: skip
     parser.add_argument(
         "--noise",
         default="poisson",
@@ -45,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     world = parser.add_argument_group("the modelled group")
     world.add_argument(
-        "--capacity", type=float, metavar="RATE", help="records/s of a replica (default: the resource's, else 100)"
+        "--capacity",
+        type=float,
+        metavar="RATE",
+        help="records/s of a replica (default: fitted with --prometheus, else the resource's, else 100)",
     )
     world.add_argument(
         "--start", default="30", metavar="S[±CV]", help="pod start time, e.g. 30 or 30±0.4 (default: 30)"
@@ -69,6 +79,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="may be repeated: slow@600+300:0.5 (half the pace for 300 s), limit@600+300:800 (at most 800/s in all),"
         " crash@600 (a pod), stuck@600+300:3 (partition 3), partitions@600:48 (48 from then on)",
     )
-    world.add_argument("--replicas", type=int, default=1, metavar="N", help="to begin with (default: 1)")
+    world.add_argument("--replicas", type=int, default=None, metavar="N",
+                       help="to begin with (default: those of the history, else 1)")  # fmt: skip
     world.add_argument("--warm-up", type=float, default=1800.0, metavar="S",
                        help="seconds before the measured part, not counted (default: 1800)")  # fmt: skip
+    _add_history(parser)
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group(
+        "from your own past", "a group's lag and replicas as a Prometheus has them; TRACE is then left out"
+    )
+    own.add_argument("--prometheus", metavar="URL", help="of its API, with the path below which it lives")
+    own.add_argument("--group", help="the consumer group (default: the resource's)")
+    own.add_argument("--topic", action="append", default=[], help="only this topic's lag; may be repeated")
+    own.add_argument("--namespace", metavar="NAME", help="of the Deployment (default: the resource's)")
+    own.add_argument(
+        "--target", metavar="NAME", help="the Deployment or StatefulSet (default: the resource's, else like the group)"
+    )
+    own.add_argument("--days", type=float, default=7.0, metavar="N", help="how far back (default: 7)")
+    own.add_argument(
+        "--step", type=float, metavar="S", help="seconds between points (default: 60, up to 6 hours 15; never finer"
+        " than a scrape)"
+    )  # fmt: skip
+    own.add_argument("--query", metavar="PROMQL", help="records/s that arrive, in place of what exporters tell")
+    own.add_argument("--replicas-query", metavar="PROMQL", help="the replicas, in place of kube-state-metrics'")
+    own.add_argument(
+        "--bearer-token-file", type=Path, metavar="FILE", help="a token to show to Prometheus; it needs https://"
+    )

@@ -6,21 +6,32 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from consumer_autoscaler.decision.values import Policy
-from consumer_autoscaler.resource.spec import KIND, InvalidSpec, Resource, parse
+from consumer_autoscaler.resource.spec import InvalidSpec, Resource
+from consumer_autoscaler.simulation import history_report
 from consumer_autoscaler.simulation.arguments import POLICIES
-from consumer_autoscaler.simulation.fault_words import parse_fault
 from consumer_autoscaler.simulation.flink import QUICK, Flink, FlinkSettings
+from consumer_autoscaler.simulation.history import Recorded
+from consumer_autoscaler.simulation.history_command import Past, past_of
 from consumer_autoscaler.simulation.keda import HPA_SYNC_SECONDS, Keda, KedaSettings
-from consumer_autoscaler.simulation.planner import plan
+from consumer_autoscaler.simulation.option_values import (
+    WrongUse,
+    document,
+    duration,
+    fault,
+    noise,
+    positive,
+    resource_of,
+)
+from consumer_autoscaler.simulation.planner import plan, useful_counts
 from consumer_autoscaler.simulation.policy import Ours, Plan, Scaler
 from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.report import Report, Row, as_json, as_table
@@ -28,14 +39,12 @@ from consumer_autoscaler.simulation.run import Outcome, Window, simulate
 from consumer_autoscaler.simulation.scaled_object import KIND as SCALED_OBJECT
 from consumer_autoscaler.simulation.scaled_object import BadScaledObject, keda_settings
 from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_text, read_trace
-from consumer_autoscaler.simulation.world import Assignor, Duration, Fault, Order, Rebalance, World, skewed_weights
+from consumer_autoscaler.simulation.world import Assignor, Order, Rebalance, World, skewed_weights
 
 ORACLE = "oracle"
 KEDA_LAG_THRESHOLD = 1000.0
-
-
-class WrongUse(ValueError):
-    """An option cannot be used; the message says which and what to do."""
+PARTITIONS = 24
+RECORDS_PER_SECOND = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +60,45 @@ class Question:
     seed: int
     replicas: int
     policies: tuple[str, ...]
+    past: Past | None = None
 
 
-def main(options: argparse.Namespace, fetched: str | None = None) -> int:
-    """Prints the report. `fetched` is what the trace's URL gave. Raises WrongUse, BadTrace and InvalidSpec."""
-    question = _question(options, fetched)
+def main(options: argparse.Namespace, fetched: str | None = None, recorded: Recorded | None = None) -> int:
+    """Prints the report. `fetched` is what the trace's URL gave, `recorded` what --prometheus gave. Raises WrongUse,
+    BadTrace and InvalidSpec.
+    """
+    question = _question(options, fetched, recorded)
     bar = _bar()
     report = answer(question, bound=options.bound, progress=bar)
     if bar is not None:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    print(json.dumps(as_json(report), indent=2) if options.output == "json" else as_table(report))
+    own = None if question.past is None else _story(question, question.past, report)
+    if options.output == "json":
+        more = {} if own is None else {"history": history_report.as_json(own)}
+        print(json.dumps(as_json(report) | more, indent=2))
+    else:
+        print(as_table(report))
+        if own is not None:
+            print("\n" + textwrap.fill(history_report.paragraph(own), 100))
     if options.plot is not None:
         from consumer_autoscaler.simulation.plot import draw  # matplotlib only where a picture is asked for
 
         draw(report, question.trace, question.window, options.plot)
     return 0
+
+
+def _story(q: Question, past: Past, report: Report) -> history_report.Story:
+    _, sustained = useful_counts(q.world, 1, q.policy.max_replicas)
+    return history_report.Story(
+        group=past.group,
+        history=past.history,
+        partitions=sum(q.world.topics),
+        capacity=past.capacity,
+        not_fitted=past.not_fitted,
+        records_per_second=past.records_per_second,
+        most_per_second=sustained[-1],
+        report=report,
+    )
 
 
 def answer(question: Question, *, bound: bool = False, progress: Callable[[str, float], None] | None = None) -> Report:
@@ -123,6 +156,10 @@ def scaler_for(name: str, q: Question) -> tuple[Scaler, int]:
             max_parallelism=q.policy.max_replicas,
         )
         return Flink(flink, first_look=begin + phases[0] * flink.interval), q.replicas
+    if kind == history_report.TODAY and not rest:
+        if q.past is None or not q.past.steps:
+            raise WrongUse("--policy today: how many replicas there were is not known; it comes with --prometheus")
+        return Plan(q.past.steps[1:]), q.past.steps[0][1]
     if kind == "static" and rest.isdigit() and int(rest) > 0:
         return Plan([]), int(rest)
     raise WrongUse(f"--policy {name}: must be one of {POLICIES}")
@@ -130,7 +167,7 @@ def scaler_for(name: str, q: Question) -> tuple[Scaler, int]:
 
 def _scaled_object(path: Path) -> KedaSettings:
     try:
-        return keda_settings(_document(path, SCALED_OBJECT))
+        return keda_settings(document(path, SCALED_OBJECT))
     except BadScaledObject as error:
         raise WrongUse(f"{path}: {error}") from None
 
@@ -178,35 +215,44 @@ def _trace(where: str, fetched: str | None) -> Trace:
     return parse_range(read_text(path), path.stem, where) if path.suffix == ".json" else read_trace(path)
 
 
-def _question(options: argparse.Namespace, fetched: str | None) -> Question:
-    trace = _trace(options.trace, fetched)
+def _question(options: argparse.Namespace, fetched: str | None, recorded: Recorded | None) -> Question:
+    resource = resource_of(options)
+    past = None if recorded is None else past_of(options, resource, recorded)
+    if past is not None:
+        trace = past.history.trace(past.group)
+    elif options.trace is None:
+        raise WrongUse("give a load: TRACE, or --prometheus URL with --group GROUP")
+    else:
+        trace = _trace(options.trace, fetched)
     if options.amplitude is not None:
-        trace = trace.scaled(_positive("--amplitude", options.amplitude))
-    resource = _resource(options)
-    policy = _policy(options, resource)
-    promise = _positive("--slo", float(options.slo or policy.max_delay_seconds or 60))
-    capacity = _positive("--capacity", options.capacity or policy.expected_records_per_second or 100.0)
+        trace = trace.scaled(positive("--amplitude", options.amplitude))
+    partitions = _given(options.partitions, past.partitions if past is not None else PARTITIONS)
+    known = past.records_per_second if past is not None else options.capacity
+    policy = _policy(options.slo, resource, partitions, known)
+    promise = positive("--slo", float(options.slo or policy.max_delay_seconds or 60))
+    capacity = positive("--capacity", known or policy.expected_records_per_second or RECORDS_PER_SECOND)
+    replicas = _given(options.replicas, past.steps[0][1] if past is not None and past.steps else 1)
     first = 0.0 if options.first is None else options.first
     last = trace.end if options.last is None else options.last
     if not 0 <= first < last <= trace.end:
         raise WrongUse(f"--from {first:g} --to {last:g}: must be within the trace, 0 to {trace.end:g}, in this order")
-    if options.partitions < 1 or options.replicas < 0 or options.warm_up < 0:
+    if partitions < 1 or replicas < 0 or options.warm_up < 0:
         raise WrongUse("--partitions must be at least 1, --replicas and --warm-up at least 0")
     promise_tick = min(1.0, promise / 60, policy.poll_interval_seconds / 5)
     world = World(
-        topics=(options.partitions,),
-        weights=skewed_weights(options.partitions, options.skew) if options.skew else None,
+        topics=(partitions,),
+        weights=skewed_weights(partitions, options.skew) if options.skew else None,
         records_per_second=capacity,
         processing_cv=options.processing_cv,
         consumers_per_pod=policy.consumers_per_pod,
-        start=_duration("--start", options.start),
-        pause=_duration("--pause", options.pause),
+        start=duration("--start", options.start),
+        pause=duration("--pause", options.pause),
         rebalance=Rebalance(options.rebalance),
         assignor=Assignor(options.assignor),
         order=Order(options.order),
         pod_metrics=resource is not None and bool(resource.processing),
-        commit_seconds=_positive("--commit", options.commit),
-        faults=tuple(_fault(text, options.partitions) for text in options.fault),
+        commit_seconds=positive("--commit", options.commit),
+        faults=tuple(fault(text, partitions) for text in options.fault),
         tick_seconds=1.0 if promise_tick >= 1 else 0.25,
     )
     return Question(
@@ -215,87 +261,36 @@ def _question(options: argparse.Namespace, fetched: str | None) -> Question:
         policy=policy,
         promise_seconds=promise,
         window=Window(first=first, last=last, warm_up=options.warm_up),
-        noise=_noise(options.noise),
+        noise=noise(options.noise),
         seed=options.seed,
-        replicas=options.replicas,
-        policies=tuple(dict.fromkeys(options.policy)) or ("ours",),
+        replicas=replicas,
+        policies=tuple(dict.fromkeys(options.policy)) or _usual(past),
+        past=past,
     )
 
 
-def _resource(options: argparse.Namespace) -> Resource | None:
-    if options.resource is None:
-        return None
-    body = _document(options.resource, KIND)
-    given = body.get("metadata")
-    metadata: dict[str, Any] = given if isinstance(given, dict) else {}
-    return parse({**body, "metadata": {"namespace": "default", "name": "simulated", "uid": "simulated", **metadata}})
-
-
-def _policy(options: argparse.Namespace, resource: Resource | None) -> Policy:
+def _policy(slo: float | None, resource: Resource | None, partitions: int, capacity: float | None) -> Policy:
     if resource is None:
         return Policy(
             min_replicas=1,
-            max_replicas=options.partitions,
-            max_delay_seconds=math.ceil(options.slo or 60),
-            expected_records_per_second=options.capacity or 100.0,
+            max_replicas=partitions,
+            max_delay_seconds=math.ceil(slo or 60),
+            expected_records_per_second=capacity or RECORDS_PER_SECOND,
         )
-    if options.slo is not None and resource.policy.max_delay_seconds is not None:
-        return replace(resource.policy, max_delay_seconds=math.ceil(options.slo))
+    if slo is not None and resource.policy.max_delay_seconds is not None:
+        return replace(resource.policy, max_delay_seconds=math.ceil(slo))
     return resource.policy
 
 
-def _document(path: Path, kind: str) -> Mapping[str, Any]:
-    """The first document of this kind."""
-    try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise WrongUse(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}" if where is not None else ""
-        raise WrongUse(f"{path}{line}: is not YAML ({type(error).__name__}): correct it") from error
-    found = next((body for body in documents if isinstance(body, dict) and body.get("kind") == kind), None)
-    if found is None:
-        raise WrongUse(f"{path}: has no document of kind {kind}")
-    return found
+def _usual(past: Past | None) -> tuple[str, ...]:
+    if past is None:
+        return ("ours",)
+    today = (history_report.TODAY,) if past.steps else ()
+    return (*today, "ours", f"keda:{KEDA_LAG_THRESHOLD:g}")
 
 
-def _fault(text: str, partitions: int) -> Fault:
-    try:
-        return parse_fault(text, partitions)
-    except ValueError as error:
-        raise WrongUse(f"--fault {text}: {error}") from None
-
-
-def _noise(text: str) -> Noise:
-    if text == "poisson":
-        return Noise()
-    if text == "none":
-        return Noise(poisson=False)
-    try:
-        cv = float(text)
-    except ValueError:
-        cv = -1.0
-    if not 0 <= cv <= 5:
-        raise WrongUse(f"--noise {text}: must be poisson, none, or a number from 0 to 5")
-    return Noise(burst_cv=cv)
-
-
-def _duration(option: str, text: str) -> Duration:
-    mean, _, cv = text.replace("+-", "±").partition("±")
-    try:
-        duration = Duration(float(mean), float(cv or 0))
-    except ValueError:
-        duration = Duration(-1.0)
-    if duration.mean_seconds < 0 or duration.cv < 0:
-        raise WrongUse(f"{option} {text}: must be seconds, or seconds±variation as in 30±0.4")
-    return duration
-
-
-def _positive(option: str, value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise WrongUse(f"{option} {value:g}: must be greater than 0")
-    return value
+def _given(option: int | None, otherwise: int) -> int:
+    return otherwise if option is None else option
 
 
 def _bar() -> Callable[[str, float], None] | None:

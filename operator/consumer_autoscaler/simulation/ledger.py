@@ -20,7 +20,9 @@ MOMENTS = 1200  # of the run, for which the longest delay is kept
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """Of the messages that arrived while it was measured. Seconds."""
+    """Of the messages that arrived while it was measured. Seconds; `late_seconds` is for how long one was waiting
+    that had waited longer than promised.
+    """
 
     messages: float
     late_share: float
@@ -28,6 +30,7 @@ class Lateness:
     p95: float
     p99: float
     longest: float
+    late_seconds: float
 
 
 class Ledger:
@@ -44,6 +47,7 @@ class Ledger:
         self._coarse = np.zeros(COARSE_BINS + 2)
         self._late = self._total = self._longest = 0.0
         self._moments = np.full(MOMENTS, -1.0)
+        self._late_edges = np.zeros(last + 2, dtype=np.int64)  # +1 where a message becomes late, -1 where it is done
 
     def add(self, ticks: Floats, commits: Floats) -> None:
         """One row: by partition the tick of its last commit, and what was committed then."""
@@ -58,7 +62,7 @@ class Ledger:
         self._work_off()
         total = self._total
         if total <= 0:
-            return Lateness(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+            return Lateness(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         fine, coarse = np.cumsum(np.cumsum(self._fine)[:FINE_BINS]), np.cumsum(np.cumsum(self._coarse)[:COARSE_BINS])
 
         def quantile(share: float) -> float:
@@ -69,7 +73,11 @@ class Ledger:
             at = int(np.searchsorted(coarse, wanted - fine[-1]))
             return min((at + 1) * COARSE_SECONDS, self._longest)
 
-        return Lateness(total, self._late / total, quantile(0.5), quantile(0.95), quantile(0.99), self._longest)
+        late_ticks = np.count_nonzero(np.cumsum(self._late_edges)[:-1] > 0)
+        return Lateness(
+            total, self._late / total, quantile(0.5), quantile(0.95), quantile(0.99), self._longest,
+            float(late_ticks * self._tick),
+        )  # fmt: skip
 
     def delays(self) -> list[tuple[float, float]]:
         """(second since the arrivals began, longest delay of the messages that were finished about then)."""
@@ -107,6 +115,11 @@ class Ledger:
         shortest = np.clip(at - arrived_at(last, times, ends, after=False), 0.0, None) * self._tick
         shortest = np.minimum(shortest, longest)
         self._longest = max(self._longest, float(longest.max()))
+        late = longest > self._promise * self._tick + 1e-9
+        until = np.minimum(at[late], self._last)
+        became = np.minimum(until, at[late] - longest[late] / self._tick + self._promise)
+        np.add.at(self._late_edges, np.ceil(became - 1e-9).astype(np.int64), 1)
+        np.add.at(self._late_edges, until.astype(np.int64), -1)
         moments = np.minimum((at / self._arrivals.ticks * MOMENTS).astype(np.int64), MOMENTS - 1)
         np.maximum.at(self._moments, moments, longest)
         short = longest < FINE_SECONDS * FINE_BINS

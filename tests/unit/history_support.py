@@ -1,0 +1,91 @@
+"""A group's past, made by the modelled group and kept as an exporter would, and a Prometheus that has it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tests.unit.simulation_support import group_under
+
+from consumer_autoscaler.simulation.history import Recorded
+from consumer_autoscaler.simulation.trace import Floats, Trace
+from consumer_autoscaler.simulation.world import World
+
+START = 1_760_000_000.0
+
+
+def made(
+    trace: Trace,
+    world: World,
+    *,
+    replicas: int,
+    scalings: Sequence[tuple[float, int]] = (),
+    step: float = 60.0,
+    name: str = "kafka_exporter",
+) -> Recorded:
+    """What is seen each `step` seconds of a group that is scaled at these seconds."""
+    group = group_under(trace, world, replicas=replicas)
+    lag, committed, counts = [], [], []
+    due = list(scalings)
+    for at in np.arange(0, trace.end + 1, step):
+        while due and due[0][0] <= at:
+            group.advance_to(world.ticks(due[0][0]))
+            group.scale(due.pop(0)[1])
+        group.advance_to(world.ticks(float(at)))
+        lag.append(group.lag)
+        committed.append(float(group.committed.sum()))
+        counts.append(float(group.replicas))
+    return Recorded(
+        exporter=name,
+        start=START,
+        step_seconds=step,
+        lag=np.array(lag),
+        committed=np.array(committed),
+        partitions=np.full(len(lag), float(sum(world.topics))),
+        replicas=np.array(counts),
+        replicas_from="kube_deployment_spec_replicas",
+    )
+
+
+@dataclass
+class FakePrometheus:
+    """Answers range queries with what `series` gives for the query: one value for each time of its own grid, or None.
+
+    As the real one it answers a point with what was scraped at that time or up to five minutes before it.
+    """
+
+    start: float
+    step_seconds: float
+    series: Callable[[str], Floats | None]
+    asked: list[str] = field(default_factory=list)
+
+    async def __call__(self, query: str, *, start: float, end: float, step: float) -> str:
+        self.asked.append(query)
+        values = self.series(query)
+        points = []
+        for at in np.arange(start, end + step / 2, step):
+            index = math.floor((at - self.start) / self.step_seconds + 1e-6)
+            if values is not None and 0 <= index < len(values) and math.isfinite(values[index]):
+                points.append([float(at), f"{values[index]:.6f}"])
+        result = [{"metric": {}, "values": points}] if points else []
+        return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+
+def kafka_exporter(recorded: Recorded) -> Callable[[str], Floats | None]:
+    """Of a cluster with kafka_exporter and kube-state-metrics, scraped at each point."""
+
+    def series(query: str) -> Floats | None:
+        ten_minutes = np.full(len(recorded.lag), 600 / recorded.step_seconds)
+        answers = {
+            "max(count_over_time(kafka_consumergroup_lag": ten_minutes,
+            "sum(max by (topic, partition) (kafka_consumergroup_lag": recorded.lag,
+            "count(max by (topic, partition) (kafka_consumergroup_lag": recorded.partitions,
+            "sum(max by (topic, partition) (kafka_consumergroup_current_offset": recorded.committed,
+            "max(kube_deployment_spec_replicas": recorded.replicas,
+        }
+        return next((values for start, values in answers.items() if query.startswith(start)), None)
+
+    return series
