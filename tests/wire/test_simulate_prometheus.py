@@ -76,8 +76,15 @@ async def test_the_past_is_replayed_and_told_in_one_paragraph(capsys: pytest.Cap
     assert history["late_minutes"]["ours"] < history["seen"]["late_minutes"] - 10
     summary = history["summary"]
     assert "\n" not in summary
-    for words in ("the group payments got", "on 12 partitions", "A replica does 50/s",
-                  "What runs today used 57 replica", "The operator would have used", "KEDA (keda:1000) would have used", "mode: Observe"):  # fmt: skip
+    for words in (
+        "the group payments got",
+        "on 12 partitions",
+        "A replica does 50/s",
+        "What runs today used 57 replica-hours with 1 scaling,",
+        "The operator would have used",
+        "KEDA (keda:1000) would have used",
+        "mode: Observe",
+    ):
         assert words in summary
 
 

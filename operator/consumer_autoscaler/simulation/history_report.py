@@ -89,8 +89,8 @@ def paragraph(story: Story) -> str:
         said.append(f"For {_minutes(late)} a record waited longer than {promise:g} s.")
     else:
         said.append(
-            f"What runs today used {hours:,.0f} replica-hours with {story.scalings} scalings, and for {_minutes(late)}"
-            f" a record waited longer than {promise:g} s{_model(late, rows.get(TODAY))}."
+            f"What runs today used {hours:,.0f} replica-hours with {_scalings(story.scalings or 0)}, and for"
+            f" {_minutes(late)} a record waited longer than {promise:g} s{_model(late, rows.get(TODAY))}."
         )
     said += [_would(row, hours) for row in story.report.rows if row.name not in (TODAY, "oracle")]
     if story.too_much_seconds > 0:
@@ -150,8 +150,8 @@ def _would(row: Row, today_hours: float | None) -> str:
     against = "" if not today_hours else f" ({outcome.replica_hours / today_hours - 1:+.0%})"
     name = "The operator" if row.name == OURS else f"KEDA ({row.name})" if row.name.startswith("keda") else row.name
     return (
-        f"{name} would have used {outcome.replica_hours:,.0f} replica-hours{against} with {outcome.scalings} scalings,"
-        f" and {_minutes(outcome.lateness.late_seconds)} late."
+        f"{name} would have used {outcome.replica_hours:,.0f} replica-hours{against} with"
+        f" {_scalings(outcome.scalings)}, and {_minutes(outcome.lateness.late_seconds)} late."
     )
 
 
@@ -162,6 +162,10 @@ def _advice(seen: float, hours: float | None, ours: Row, promise: float) -> str:
     if hours is not None and ours.outcome.replica_hours > hours and late >= seen - 60:
         return "That brings nothing for this load: keep what you have, or try a longer promise (--slo)."
     return f"Apply the resource with mode: Observe and maxDelaySeconds: {promise:g}, and compare for a day."
+
+
+def _scalings(number: int) -> str:
+    return "1 scaling" if number == 1 else f"{number:,} scalings"
 
 
 def _minutes(seconds: float) -> str:
