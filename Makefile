@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
 
-.PHONY: help install parts demo test test-all bench lint format lock crd clean
+.PHONY: help install parts demo test test-all bench lint format lock crd docs clean
 
 help:            ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -52,6 +52,10 @@ lock: install    ## Resolve the dependencies anew
 
 crd: install     ## Generate crds/ anew
 	$(BIN)/consumer-autoscaler crd > crds/consumerautoscalers.yaml
+
+docs: install    ## The documentation as a site, in build/site
+	$(BIN)/python -m pages.resource > docs/resource.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.png
