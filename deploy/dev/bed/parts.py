@@ -49,6 +49,7 @@ __all__ = [
 KUBERNETES_VERSION = "1.36.3"
 ETCD_VERSION = "3.6.16"
 KWOK_VERSION = "0.8.0"
+ACTIONLINT_VERSION = "1.7.12"
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -99,6 +100,19 @@ def _kwok_release(name: str, target: Path, folder: Path) -> None:
     raise PartUnavailable(f"KWOK {KWOK_VERSION} has no release named {asset_name} with a sha256")
 
 
+def _actionlint_release(name: str, target: Path, folder: Path) -> None:
+    base = f"https://github.com/rhysd/actionlint/releases/download/v{ACTIONLINT_VERSION}"
+    archive = folder / f"actionlint_{ACTIONLINT_VERSION}_{'_'.join(_system())}.tar.gz"
+    lines = (line.split() for line in read_text(f"{base}/actionlint_{ACTIONLINT_VERSION}_checksums.txt").splitlines())
+    sums = {words[-1]: words[0] for words in lines if words}
+    if archive.name not in sums:
+        raise PartUnavailable(f"actionlint {ACTIONLINT_VERSION} has no release named {archive.name}")
+    download(f"{base}/{archive.name}", archive, digest=sums[archive.name])
+    with tarfile.open(archive) as files:
+        files.extract(name, folder, filter="data")
+    (folder / name).rename(target)
+
+
 def _kubernetes(name: str, *version_arguments: str) -> _Program:
     major, minor, _ = KUBERNETES_VERSION.split(".")
     version = "k8s.io/component-base/version"
@@ -128,6 +142,12 @@ PROGRAMS = {
         GoProgram("sigs.k8s.io/kwok", KWOK_VERSION, "sigs.k8s.io/kwok/cmd/kwok"),
         ("--version",),
         _kwok_release,
+    ),
+    "actionlint": _Program(
+        "actionlint",
+        GoProgram("github.com/rhysd/actionlint", ACTIONLINT_VERSION, "github.com/rhysd/actionlint/cmd/actionlint"),
+        ("-version",),
+        _actionlint_release,
     ),
 }
 
