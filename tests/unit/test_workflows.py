@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from bed.paths import REPOSITORY
 
 FOLDER = REPOSITORY / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yaml"))
+TOOLS = Path(sys.executable).parent
 PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 
 
@@ -28,10 +32,20 @@ def test_there_are_workflows_to_check() -> None:
 
 @pytest.mark.timeout(600)  # the first time it is built
 def test_actionlint_finds_nothing() -> None:
-    done = subprocess.run(
-        [parts.program("actionlint"), "-color", *WORKFLOWS], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    """With shellcheck, which it runs on each script."""
+    done = _run(parts.program("actionlint"), "-color", *WORKFLOWS)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_shellcheck_finds_nothing_in_scripts() -> None:
+    scripts = [*(REPOSITORY / "tests" / "e2e").glob("*.sh"), REPOSITORY / ".ci" / "run"]
+    done = _run(TOOLS / "shellcheck", *scripts)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
