@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +17,30 @@ from consumer_autoscaler.simulation.world import World
 START = 1_760_000_000.0
 
 
+@dataclass(frozen=True)
+class Point:
+    """A group at one moment; arrays by partition."""
+
+    seconds: float
+    ended: Floats
+    committed: Floats
+    replicas: int
+
+
+def points(
+    trace: Trace, world: World, *, replicas: int, scalings: Sequence[tuple[float, int]] = (), step: float = 60.0
+) -> Iterator[Point]:
+    """What is seen each `step` seconds of a group that is scaled at these seconds."""
+    group = group_under(trace, world, replicas=replicas)
+    due = list(scalings)
+    for at in np.arange(0, trace.end + 1, step).tolist():
+        while due and due[0][0] <= at:
+            group.advance_to(world.ticks(due[0][0]))
+            group.scale(due.pop(0)[1])
+        group.advance_to(world.ticks(at))
+        yield Point(at, group.ended.copy(), group.committed.copy(), group.replicas)
+
+
 def made(
     trace: Trace,
     world: World,
@@ -24,28 +48,17 @@ def made(
     replicas: int,
     scalings: Sequence[tuple[float, int]] = (),
     step: float = 60.0,
-    name: str = "kafka_exporter",
 ) -> Recorded:
-    """What is seen each `step` seconds of a group that is scaled at these seconds."""
-    group = group_under(trace, world, replicas=replicas)
-    lag, committed, counts = [], [], []
-    due = list(scalings)
-    for at in np.arange(0, trace.end + 1, step):
-        while due and due[0][0] <= at:
-            group.advance_to(world.ticks(due[0][0]))
-            group.scale(due.pop(0)[1])
-        group.advance_to(world.ticks(float(at)))
-        lag.append(group.lag)
-        committed.append(float(group.committed.sum()))
-        counts.append(float(group.replicas))
+    """The same, as it is recorded."""
+    seen = list(points(trace, world, replicas=replicas, scalings=scalings, step=step))
     return Recorded(
-        exporter=name,
+        exporter="kafka_exporter",
         start=START,
         step_seconds=step,
-        lag=np.array(lag),
-        committed=np.array(committed),
-        partitions=np.full(len(lag), float(sum(world.topics))),
-        replicas=np.array(counts),
+        lag=np.array([float((point.ended - point.committed).sum()) for point in seen]),
+        committed=np.array([float(point.committed.sum()) for point in seen]),
+        partitions=np.full(len(seen), float(sum(world.topics))),
+        replicas=np.array([float(point.replicas) for point in seen]),
         replicas_from="kube_deployment_spec_replicas",
     )
 
