@@ -173,6 +173,7 @@ async def test_nobody_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
             "https:// only",
         ),
         (["load.csv", "a.yaml", "--prometheus", "http://127.0.0.1:1", "--group", "g"], 2, "leave TRACE out"),
+        (["--prometheus", "http://127.0.0.1:1", "--group", "g", "--from", "60"], 2, "choose the time by --days"),
         ([], 2, "give a load"),
     ],
 )

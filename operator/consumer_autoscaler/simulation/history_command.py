@@ -71,6 +71,8 @@ def wanted(options: argparse.Namespace, now: float) -> Wanted:
     Raises WrongUse.
     """
     _sort_arguments(options)
+    if (options.first, options.last, options.amplitude) != (None, None, None):
+        raise WrongUse("--from, --to and --amplitude are for a TRACE: with --prometheus choose the time by --days")
     resource = resource_of(options)
     group = options.group or (resource.kafka.consumer_group if resource is not None else None)
     if group is None:
