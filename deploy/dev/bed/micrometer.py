@@ -38,12 +38,8 @@ def libs() -> Path:
         if not target.is_dir():
             with scratch(target) as folder, progress(f"Micrometer {MICROMETER_VERSION}: Maven artifacts"):
                 (folder / "pom.xml").write_text(_POM)
-                command = [maven, "-B", "-q", "--strict-checksums", "-f", folder / "pom.xml"]
-                copy = [
-                    "dependency:copy-dependencies",
-                    "-DincludeScope=runtime",
-                    f"-DoutputDirectory={folder / 'libs'}",
-                ]
+                command = [maven, "-B", "-q", "--strict-checksums", "-f", str(folder / "pom.xml")]
+                copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}/libs"]
                 run([*command, *copy], timeout_seconds=600)
                 (folder / "libs").rename(target)
     return target
