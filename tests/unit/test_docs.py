@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from enum import StrEnum
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from bed.paths import REPOSITORY
+from consumer_autoscaler.decision import reasons
 from consumer_autoscaler.resource.spec import parse
 from pages.blocks import block_with, blocks
 from pages.nav import expanded
@@ -102,6 +104,17 @@ def test_the_words_are_spelled_right() -> None:
 def test_the_page_of_the_resource_is_what_the_schema_says() -> None:
     """`make docs` renews it."""
     assert (DOCS / "resource.md").read_text(encoding="utf-8") == render()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [each for each in vars(reasons).values() if isinstance(each, type) and each.__name__.endswith("Reason")],
+    ids=lambda words: words.__name__,
+)
+def test_every_word_of_the_operator_is_explained(words: type[StrEnum]) -> None:
+    """As code, so that it can be looked for."""
+    page = (DOCS / "reasons.md").read_text(encoding="utf-8")
+    assert [word.value for word in words if f"`{word.value}`" not in page] == []
 
 
 def test_patterns_of_the_navigation_become_pages(tmp_path: Path) -> None:
