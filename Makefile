@@ -55,6 +55,7 @@ crd: install     ## Generate crds/ anew
 
 docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.resource > docs/resource.md
+	$(BIN)/python -m pages.settings > docs/settings.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays

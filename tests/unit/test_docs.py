@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,9 +18,9 @@ import yaml
 from bed.paths import REPOSITORY
 from consumer_autoscaler.decision import reasons
 from consumer_autoscaler.resource.spec import parse
+from pages import resource, settings
 from pages.blocks import block_with, blocks
 from pages.nav import expanded
-from pages.resource import render
 
 DOCS = REPOSITORY / "docs"
 ROOT_PAGES = [REPOSITORY / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -101,9 +102,10 @@ def test_the_words_are_spelled_right() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_page_of_the_resource_is_what_the_schema_says() -> None:
-    """`make docs` renews it."""
-    assert (DOCS / "resource.md").read_text(encoding="utf-8") == render()
+@pytest.mark.parametrize(("name", "render"), [("resource", resource.render), ("settings", settings.render)])
+def test_pages_that_are_generated_are_up_to_date(name: str, render: Callable[[], str]) -> None:
+    """`make docs` renews them."""
+    assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == render()
 
 
 @pytest.mark.parametrize(
