@@ -8,7 +8,7 @@ The map of the house, a sentence for each room:
     cluster/    the Kubernetes API: watching, scaling, the Lease, Events
     runtime/    one autoscaler's cycle, the fleet of them, metrics, settings, wiring
     simulation/ a load that was recorded, a modelled group, the decision and its peers against each other
-    cli.py      run | crd | explain | lag | simulate
+    cli/        run | crd | explain | lag | simulate, a file for each
 
 Where to start reading: `runtime/autoscaler.py` (the cycle, the whole story), then `decision/decide.py`.
 """
