@@ -35,6 +35,13 @@ def test_the_network_policy_is_accepted(plane: ControlPlane) -> None:
     plane.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", input=shown)
 
 
+def test_the_manifests_of_the_end_to_end_test_are_valid(plane: ControlPlane) -> None:
+    """They are played on kind, where this is too late to find out."""
+    for name in ("shop", "payments"):
+        path = REPOSITORY / "tests" / "e2e" / f"{name}.yaml"
+        plane.kubectl("apply", "--dry-run=client", "--validate=strict", "-f", str(path))
+
+
 def test_the_admission_policy_lets_only_brokers_of_the_named_namespace_through(plane: ControlPlane) -> None:
     """Bound to one namespace here, so that other tests are not disturbed; the expression is the page's."""
     policy, binding = block_with(PAGE, "yaml", "kind: ValidatingAdmissionPolicy\n").split("---\n")
