@@ -20,15 +20,16 @@ from consumer_autoscaler.decision.demand import (
 from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.levels import Levels, levels_for
 from consumer_autoscaler.decision.limits import LIMITS, Proposal, Situation, unsettled_too_long
+from consumer_autoscaler.decision.pauses import paused_at, paused_direction, why_paused
 from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason, SourceReason
 from consumer_autoscaler.decision.uneven import uneven_of
 from consumer_autoscaler.decision.values import (
     Condition,
     Decision,
     GroupReading,
-    Mode,
     Observation,
     Policy,
+    Scale,
     Step,
     Unavailable,
 )
@@ -37,9 +38,11 @@ from consumer_autoscaler.decision.values import (
 def decide(policy: Policy, observation: Observation, history: History, now: float) -> Decision:
     """What the target's replica count shall be. `history` has been advanced with this very observation."""
     scale, group = observation.scale, observation.group
-    if policy.mode is Mode.PAUSED:
+    if (paused := why_paused(policy)) is not None:
         present = None if isinstance(scale, Unavailable) else scale.replicas
-        return _decision(policy, observation, history, now, present, DecisionReason.PAUSED, "`mode` is Paused")
+        at = None if present is None else paused_at(policy, present)
+        desired = present if at is None else at.replicas
+        return _decision(policy, observation, history, now, desired, DecisionReason.PAUSED, paused, at)
     if isinstance(scale, Unavailable):
         return _decision(policy, observation, history, now, None, DecisionReason.HOLD_SCALE_UNKNOWN, scale.message)
 
@@ -170,6 +173,12 @@ def _decision(
     recommended: int | None = None,
     levels: Levels | None = None,
 ) -> Decision:
+    scale = observation.scale
+    if proposal is not None and isinstance(scale, Scale) and reason is not DecisionReason.PAUSED:
+        free, proposal = proposal, paused_direction(policy, proposal, scale.replicas)
+        if proposal is not free:
+            desired, reason = proposal.replicas, DecisionReason.HOLD_PAUSED
+            message = f"{message}; {proposal.limit_message}"
     conditions: list[Condition] = [diagnosis.source_healthy(policy, observation, history)]
     if proposal is not None:
         conditions.append(diagnosis.scaling_limited(proposal))

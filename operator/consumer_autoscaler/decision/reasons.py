@@ -32,6 +32,7 @@ class ReadyReason(StrEnum):
     WORKING = "Working"
     OBSERVING = "Observing"
     PAUSED = "Paused"
+    PARTLY_PAUSED = "PartlyPaused"
     INVALID_SPEC = "InvalidSpec"
     TARGET_NOT_FOUND = "TargetNotFound"
     CONFLICTED = "Conflicted"
@@ -85,6 +86,9 @@ class LimitReason(StrEnum):
     PODS_STARTING = "PodsStarting"
     INEFFECTIVE = "Ineffective"
     LEARNING_CAPACITY = "LearningCapacity"
+    PAUSED_REPLICAS = "PausedReplicas"
+    PAUSED_SCALE_IN = "PausedScaleIn"
+    PAUSED_SCALE_OUT = "PausedScaleOut"
 
 
 class BackpressureReason(StrEnum):
@@ -130,6 +134,7 @@ class DecisionReason(StrEnum):
     HOLD_PROCESSING_TIME_UNKNOWN = "HoldProcessingTimeUnknown"
     LEARNING_CAPACITY = "LearningCapacity"
     BOUNDS_ENFORCED = "BoundsEnforced"
+    HOLD_PAUSED = "HoldPaused"
     PAUSED = "Paused"
 
 

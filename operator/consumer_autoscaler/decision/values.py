@@ -96,6 +96,10 @@ class Policy:
     idle_seconds: int = 300
     unavailable_after_seconds: int | None = None  # None: only hold while there is no reading
     unavailable_at_least_replicas: int = 0
+    paused: bool = False  # this and the next three: what a person paused by annotations
+    paused_replicas: int | None = None
+    paused_scale_in: bool = False
+    paused_scale_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

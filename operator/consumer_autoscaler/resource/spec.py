@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.access import SaslAccess, TlsAccess, sasl_access, tls_access
+from consumer_autoscaler.resource.pauses import Pauses, annotated, pauses
 from consumer_autoscaler.resource.processing import ProcessingSource, processing_sources
 from consumer_autoscaler.resource.spec_schema import (
     DeletionCost,
@@ -76,6 +77,7 @@ class Resource:
     kafka: KafkaSpec
     processing: tuple[ProcessingSource, ...] = ()
     deletion_cost: DeletionCost = DeletionCost.NONE
+    annotated: tuple[tuple[str, str], ...] = ()  # the annotations that pause, as they stand
 
     @property
     def mode(self) -> Mode:
@@ -94,6 +96,9 @@ def parse(body: Mapping[str, Any]) -> Resource:
     generation = metadata.get("generation", 0)
     if not isinstance(generation, int) or isinstance(generation, bool):
         raise InvalidSpec(("metadata.generation: must be an integer",))
+    pausing = pauses(metadata)
+    if pausing.problems:
+        raise InvalidSpec(pausing.problems)
     if "spec" not in body:
         raise InvalidSpec(("spec: is required",))
     try:
@@ -102,7 +107,7 @@ def parse(body: Mapping[str, Any]) -> Resource:
         raise InvalidSpec(tuple(_problem(item) for item in error.errors(include_url=False))) from None
     kafka = spec.sources[0].kafka
     assert kafka is not None  # the model refuses a source of no kind
-    policy = _policy(spec, kafka)
+    policy = _policy(spec, kafka, pausing)
     return Resource(
         namespace=namespace,
         name=name,
@@ -120,11 +125,12 @@ def parse(body: Mapping[str, Any]) -> Resource:
             **_chosen(isolation_level=kafka.isolation_level),
         ),
         processing=processing_sources(spec.processing_time),
+        annotated=tuple(annotated(metadata).items()),
         **_chosen(deletion_cost=spec.scaling.deletion_cost if spec.scaling else None),
     )
 
 
-def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
+def _policy(spec: Spec, kafka: KafkaSourceSpec, pausing: Pauses) -> Policy:
     scaling = spec.scaling or ScalingSpec()
     up, down = scaling.scale_up or ScaleUpSpec(), scaling.scale_down or ScaleDownSpec()
     expected = spec.capacity.expected_records_per_minute if spec.capacity else None
@@ -149,6 +155,10 @@ def _policy(spec: Spec, kafka: KafkaSourceSpec) -> Policy:
             idle_seconds=scaling.idle_seconds,
             unavailable_after_seconds=scaling.unavailable.after_seconds if scaling.unavailable else None,
             unavailable_at_least_replicas=scaling.unavailable.at_least_replicas if scaling.unavailable else None,
+            paused=pausing.paused,
+            paused_replicas=pausing.replicas,
+            paused_scale_in=pausing.scale_in,
+            paused_scale_out=pausing.scale_out,
         ),
     )
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from consumer_autoscaler.cluster.errors import Conflict, Forbidden, KubeError, NotFound
 from consumer_autoscaler.cluster.kube import Kube, TargetKey
 from consumer_autoscaler.decision.reasons import ScaleReason
+from consumer_autoscaler.resource.pauses import annotated
 from consumer_autoscaler.resource.spec import Resource
 
 ATTEMPTS = 3
@@ -54,7 +55,7 @@ async def scale(
         metadata = body.get("metadata") or {}
         if metadata.get("uid") != resource.uid or metadata.get("deletionTimestamp"):
             return Written(Outcome.GONE)
-        if metadata.get("generation") != resource.generation:
+        if metadata.get("generation") != resource.generation or annotated(metadata) != dict(resource.annotated):
             return Written(Outcome.DROPPED, "the resource was changed meanwhile")
     except NotFound:
         return Written(Outcome.GONE)

@@ -300,11 +300,7 @@ class Autoscaler:
             words = f"{self.conflict} is older and scales the same target: delete one of them"
             found.append(Condition(ready, false, ReadyReason.CONFLICTED, words))
         else:
-            reason, words = {
-                Mode.ACTIVE: (ReadyReason.WORKING, f"scales {self.key.text}"),
-                Mode.OBSERVE: (ReadyReason.OBSERVING, "computes and reports, does not scale"),
-                Mode.PAUSED: (ReadyReason.PAUSED, "does not scale while `mode` is Paused"),
-            }[self.resource.mode]
+            reason, words = tell.at_work(self.resource, self.key.text)
             found.append(Condition(ready, true, reason, words))
         if self._able is None:
             found.append(Condition(able, true, ScaleReason.READY_FOR_NEW_SCALE, "the target can be scaled"))

@@ -20,6 +20,7 @@ from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType, ReadyReason
 from consumer_autoscaler.decision.values import Condition
 from consumer_autoscaler.resource import memory, status
+from consumer_autoscaler.resource.pauses import annotated
 from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, InvalidSpec, parse
 from consumer_autoscaler.runtime import tell
 from consumer_autoscaler.runtime.autoscaler import Autoscaler, Parts
@@ -32,6 +33,7 @@ STOP_SECONDS = 2.0
 @dataclass(slots=True)
 class _Entry:
     generation: int
+    annotated: dict[str, str]  # what pauses it: a change of annotations moves no generation
     created: str
     seen_at: float  # monotonic
     task: asyncio.Task[None]
@@ -74,7 +76,9 @@ class Fleet:
         entry = self._entries.get(uid)
         if entry is not None:
             entry.seen_at = time.monotonic()
-            if generation <= entry.generation:
+            if generation < entry.generation or (
+                generation == entry.generation and annotated(metadata) == entry.annotated
+            ):
                 return
         history = self._carried_over(entry, body)
         self._end(uid)
@@ -101,18 +105,19 @@ class Fleet:
             await asyncio.wait(self._ending, timeout=STOP_SECONDS)
 
     def _start(self, uid: str, generation: int, created: str, body: Mapping[str, Any], history: History | None) -> None:
+        pausing = annotated(body["metadata"])
         try:
             resource = parse(body)
         except InvalidSpec as problem:
             task = asyncio.create_task(self._report_invalid(body, generation, str(problem)))
-            self._entries[uid] = _Entry(generation, created, time.monotonic(), task, None)
+            self._entries[uid] = _Entry(generation, pausing, created, time.monotonic(), task, None)
             return
         autoscaler = Autoscaler(resource, body, self._parts, history)
         holders = self._holders.setdefault(autoscaler.key, [])
         holders.append((created, uid, resource.name))
         holders.sort()
         task = asyncio.create_task(self._supervise(uid, autoscaler), name=f"autoscaler-{uid}")
-        self._entries[uid] = _Entry(generation, created, time.monotonic(), task, autoscaler)
+        self._entries[uid] = _Entry(generation, pausing, created, time.monotonic(), task, autoscaler)
         self._settle_conflicts(autoscaler.key)
 
     async def _supervise(self, uid: str, autoscaler: Autoscaler) -> None:

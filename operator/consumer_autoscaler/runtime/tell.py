@@ -17,7 +17,9 @@ from consumer_autoscaler.decision.reasons import (
     ScaleReason,
     SourceReason,
 )
-from consumer_autoscaler.decision.values import Decision
+from consumer_autoscaler.decision.values import Decision, Mode
+from consumer_autoscaler.resource.pauses import PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT
+from consumer_autoscaler.resource.spec import Resource
 
 _FALSE_READY = {
     ReadyReason.TARGET_NOT_FOUND: EventReason.TARGET_NOT_FOUND,
@@ -25,6 +27,7 @@ _FALSE_READY = {
     ReadyReason.INVALID_SPEC: EventReason.SPEC_INVALID,
     ReadyReason.INTERNAL_ERROR: EventReason.INTERNAL_ERROR,
 }
+_PAUSED = (ReadyReason.PAUSED, ReadyReason.PARTLY_PAUSED)
 
 
 def scaled(
@@ -36,6 +39,29 @@ def scaled(
         reason = EventReason.LIMITS_ENFORCED
     note = f"from {before} to {after} replicas: {decision.message}"
     events.record(resource, "Normal", reason, note, action="Scale", related=target, on_both=True)
+
+
+def at_work(resource: Resource, target: str) -> tuple[ReadyReason, str]:
+    """What `Ready=True` says: whether the target is scaled, and if not or only in part, what holds it back."""
+    policy = resource.policy
+    if policy.mode is Mode.PAUSED:
+        return ReadyReason.PAUSED, "does not scale while `mode` is Paused"
+    by_hand = f"remove it, or: kubectl consumer-autoscaler resume {resource.name} -n {resource.namespace}"
+    if policy.paused_replicas is not None:
+        holds = f"holds {target} at {policy.paused_replicas} replicas"
+        if policy.mode is Mode.OBSERVE:
+            holds = "would hold the target at the count"
+        return ReadyReason.PAUSED, f"{holds} by the annotation {PAUSED_REPLICAS}: {by_hand}"
+    if policy.paused:
+        return ReadyReason.PAUSED, f"does not scale by the annotation {PAUSED}: {by_hand}"
+    if policy.mode is Mode.OBSERVE:
+        return ReadyReason.OBSERVING, "computes and reports, does not scale"
+    directions = {PAUSED_SCALE_IN: policy.paused_scale_in, PAUSED_SCALE_OUT: policy.paused_scale_out}
+    held = [name for name, paused in directions.items() if paused]
+    if held:
+        words = " and ".join({PAUSED_SCALE_IN: "down", PAUSED_SCALE_OUT: "up"}[name] for name in held)
+        return ReadyReason.PARTLY_PAUSED, f"does not scale {target} {words}, by {' and '.join(held)}: {by_hand}"
+    return ReadyReason.WORKING, f"scales {target}"
 
 
 def external_change(events: EventRecorder, resource: ObjectRef, target: ObjectRef, before: int, after: int) -> None:
@@ -67,9 +93,9 @@ def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> 
     match type_:
         case ConditionType.READY if status == "False" and reason in set(_FALSE_READY):
             return "Warning", _FALSE_READY[ReadyReason(reason)]
-        case ConditionType.READY if reason == ReadyReason.PAUSED:
+        case ConditionType.READY if reason in _PAUSED:
             return "Normal", EventReason.PAUSED
-        case ConditionType.READY if was is not None and was[1] == ReadyReason.PAUSED:
+        case ConditionType.READY if was is not None and was[1] in _PAUSED:
             return "Normal", EventReason.RESUMED
         case ConditionType.SOURCE_HEALTHY if status == "False" and reason != SourceReason.VALID:
             return "Warning", EventReason.SOURCE_FAILED
