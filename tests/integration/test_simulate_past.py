@@ -20,6 +20,9 @@ from tests.integration.prometheus_server import find_prometheus, prometheus
 from tests.unit.history_support import Point, points
 
 from consumer_autoscaler.cli import main
+from consumer_autoscaler.prometheus_range import range_queries
+from consumer_autoscaler.simulation.history_collect import collect
+from consumer_autoscaler.simulation.history_queries import Wanted
 from consumer_autoscaler.simulation.trace import Trace
 from consumer_autoscaler.simulation.world import World
 
@@ -153,6 +156,17 @@ async def test_the_same_past_is_read_under_the_names_of_each_exporter(
     assert history["seen"]["scalings"] == 1
     assert history["seen"]["late_minutes"] == pytest.approx(history["late_minutes"]["today"], rel=0.15)
     assert history["seen"]["late_minutes"] > 30
+
+
+@pytest.mark.parametrize("group", ["g", "km", "kl", "ot"])
+async def test_partitions_that_are_behind_are_counted_by_prometheus(address: str, group: str) -> None:
+    """All of them while three replicas are overrun; what a real one answers to comparisons of vectors and scalars."""
+    wanted = Wanted(group=group, start=time.time() - 3.9 * HOURS, end=time.time() - 3.5 * HOURS, namespace="shop")
+    async with range_queries(address) as ask:
+        recorded = await collect(ask, wanted)
+    assert recorded.behind is not None
+    assert recorded.behind.tolist() == [PARTITIONS] * len(recorded.lag)
+    assert recorded.lag.min() > 1000
 
 
 @pytest.mark.parametrize("target", ["renamed", "ordered"])

@@ -60,7 +60,13 @@ def made(
         partitions=np.full(len(seen), float(sum(world.topics))),
         replicas=np.array([float(point.replicas) for point in seen]),
         replicas_from="kube_deployment_spec_replicas",
+        behind=np.array([behind(point.ended - point.committed) for point in seen]),
     )
+
+
+def behind(lag: Floats) -> float:
+    """The partitions whose lag is at least a quarter of the mean."""
+    return float(np.count_nonzero(lag >= lag.mean() / 4))
 
 
 @dataclass
@@ -95,7 +101,9 @@ def kafka_exporter(recorded: Recorded) -> Callable[[str], Floats | None]:
         answers = {
             "max(count_over_time(kafka_consumergroup_lag": ten_minutes,
             "sum(max by (topic, partition) (kafka_consumergroup_lag": recorded.lag,
-            "count(max by (topic, partition) (kafka_consumergroup_lag": recorded.partitions,
+            "count(max by (topic, partition) (kafka_consumergroup_lag": (
+                recorded.behind if "scalar" in query else recorded.partitions
+            ),
             "sum(max by (topic, partition) (kafka_consumergroup_current_offset": recorded.committed,
             "max(kube_deployment_spec_replicas": recorded.replicas,
         }

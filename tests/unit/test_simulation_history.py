@@ -73,6 +73,26 @@ def test_without_replicas_nothing_is_fitted() -> None:
     assert "replicas" in fitted.why
 
 
+def test_time_in_which_only_some_partitions_were_behind_tells_nothing() -> None:
+    """A hot partition keeps one consumer busy; what the others do is what arrives for them."""
+    hot = World(topics=(12,), records_per_second=50.0, weights=(0.5, *[0.5 / 11] * 11))
+    fitted = fit_capacity(history_of(made(RUSH, hot, replicas=12)), partitions=12)
+    assert isinstance(fitted, NotFitted)
+    assert "on some of its partitions only" in fitted.why
+
+
+def test_uneven_time_is_told_besides_the_rest() -> None:
+    """Where both were seen, what counts is the time in which the whole group was behind."""
+    mixed = made(RUSH, WORLD, replicas=3, scalings=[(2.5 * HOURS, 6)])
+    assert mixed.behind is not None
+    some = mixed.behind.copy()
+    some[125:140] = 2
+    fitted = fit_capacity(history_of(replace(mixed, behind=some)), partitions=12)
+    assert isinstance(fitted, Capacity)
+    assert fitted.uneven_seconds == pytest.approx(15 * 60, abs=121)
+    assert fitted.records_per_second == pytest.approx(50, rel=0.03)
+
+
 def test_several_consumers_in_a_pod_share_its_work() -> None:
     """Two consumers a pod: three pods are six consumers with two partitions each."""
     world = World(topics=(12,), records_per_second=50.0, consumers_per_pod=2)

@@ -36,6 +36,7 @@ class Recorded:
     replicas_from: str | None
     committed: Floats | None = None
     arrivals: Floats | None = None
+    behind: Floats | None = None  # partitions whose lag is at least a quarter of the mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class History:
     replicas: Floats  # NaN where unknown
     replicas_from: str | None
     partitions: int
+    behind: Floats  # the partitions whose lag is at least a quarter of the mean; NaN where unknown
     missing_share: float
 
     @property
@@ -138,6 +140,7 @@ def history_of(recorded: Recorded) -> History:
         raise BadTrace("nothing arrived for this group in that time: ask for a time with load (--days)")
     partitions = recorded.partitions[first : last + 1]
     lag = np.where(known, recorded.lag, np.nan)[first : last + 1]
+    behind = recorded.behind if recorded.behind is not None else np.full(len(recorded.lag), np.nan)
     return History(
         exporter=recorded.exporter,
         start=recorded.start + first * step,
@@ -146,6 +149,7 @@ def history_of(recorded: Recorded) -> History:
         lag=lag,
         replicas=recorded.replicas[first : last + 1],
         replicas_from=recorded.replicas_from,
+        behind=behind[first : last + 1],
         partitions=int(np.nanmax(partitions)) if np.isfinite(partitions).any() else 0,
         missing_share=missing,
     )

@@ -58,6 +58,7 @@ async def collect(ask: Ask, wanted: Wanted) -> Recorded:
         replicas_from=source,
         committed=await points(asked.committed) if asked.committed else None,
         arrivals=await points(asked.arrivals) if asked.arrivals else None,
+        behind=await points(asked.behind) if asked.behind else None,
     )
 
 

@@ -82,12 +82,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """One exporter's, for one group. `committed` or `arrivals` is there."""
+    """One exporter's, for one group. `committed` or `arrivals` is there. `behind` counts the partitions whose lag is at
+    least a quarter of the mean: all of them while the whole group is behind, few while only some partitions are.
+    """
 
     lag: str
     partitions: str
     committed: str | None
     arrivals: str | None
+    behind: str | None = None
 
 
 def discovery(exporter: Exporter, wanted: Wanted) -> str:
@@ -110,9 +113,11 @@ def queries(exporter: Exporter, wanted: Wanted) -> Queries:
     matchers = _matchers(exporter, wanted)
     counted = exporter.partition_lag or exporter.lag
     partition_by = f"{exporter.topic_label}, {exporter.partition_label}"
+    each = f"max by ({partition_by}) ({counted}{{{matchers}}} >= 0)"
     return Queries(
         lag=f"sum(max by ({by}) ({exporter.lag}{{{matchers}}} >= 0))",
-        partitions=f"count(max by ({partition_by}) ({counted}{{{matchers}}} >= 0))",
+        partitions=f"count({each})",
+        behind=f"count({each} >= scalar(avg({each})) / 4)",
         committed=None
         if wanted.arrivals_query
         else f"sum(max by ({by}) ({exporter.committed}{{{matchers}}} >= 0))",

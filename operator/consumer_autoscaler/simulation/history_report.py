@@ -75,6 +75,7 @@ def as_json(story: Story) -> dict[str, Any]:
             "low": round(capacity.low, 4),
             "high": round(capacity.high, 4),
             "seconds": round(capacity.seconds),
+            "uneven_seconds": round(capacity.uneven_seconds),
         },
         "late_minutes": {row.name: round(row.outcome.lateness.late_seconds / 60, 1) for row in story.report.rows},
         "summary": paragraph(story),
@@ -125,9 +126,15 @@ def _capacity(story: Story) -> str:
         if capacity.high > SPREAD_FACTOR * capacity.low
         else ""
     )
+    uneven = (
+        f" For {_minutes(capacity.uneven_seconds)} besides, only some of the partitions were behind: the load is"
+        " uneven, and the model leaves that out (see --skew)."
+        if capacity.uneven_seconds
+        else ""
+    )
     return (
         f"A replica does {_rate(capacity.records_per_second)}, as seen in {_minutes(capacity.seconds)} in which the"
-        f" group was behind{varies}."
+        f" group was behind{varies}.{uneven}"
     )
 
 
