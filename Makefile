@@ -56,7 +56,7 @@ crd: install     ## Generate crds/ anew
 docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.resource > docs/resource.md
 	$(BIN)/python -m pages.settings > docs/settings.md
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo.png
