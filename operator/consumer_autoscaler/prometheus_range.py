@@ -45,6 +45,10 @@ class RangeQueries:
                         f"{shown} answered with status {answer.status}: give the URL below which /api/v1 lives"
                     )
                 return body
+        except aiohttp.ClientConnectorCertificateError:
+            raise NoAnswer(
+                f"{shown} has a certificate that is not trusted: name the file of your CA in the variable SSL_CERT_FILE"
+            ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(
                 f"{shown} cannot be reached ({type(error).__name__}): check the URL and the network"
