@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.unit.history_support import START, FakePrometheus, kafka_exporter, made
+from tests.unit.simulation_support import planned
 
 from consumer_autoscaler.simulation.history import History, history_of
 from consumer_autoscaler.simulation.history_collect import collect
@@ -158,6 +159,23 @@ def test_an_unknown_lag_is_no_lateness() -> None:
     history = history_of(replace(PAST, lag=lag))
     assert np.isnan(history.delays()[130:170]).all()
     assert history.late_seconds(60) < history_of(PAST).late_seconds(60)
+
+
+def test_the_model_counts_the_time_in_which_a_message_was_late() -> None:
+    """Twice what one replica does for 300 s: a message of second a is done at 2a, so from 120 to 600 one is late."""
+    world = World(topics=(1,), records_per_second=100.0, commit_seconds=1.0)
+    burst = Trace("burst", np.array([0.0, 300.0]), np.array([200.0, 0.0]), 1200.0)
+    outcome = planned(burst, replicas=1, world=world, promise=60.0)
+    assert outcome.lateness.late_seconds == pytest.approx(480, abs=4)
+    assert planned(burst, replicas=1, world=world, promise=301.0).lateness.late_seconds == 0
+
+
+def test_late_time_at_two_moments_is_not_counted_twice() -> None:
+    """Several partitions are late at once; a minute of that is a minute."""
+    world = World(topics=(8,), records_per_second=100.0, commit_seconds=1.0)
+    burst = Trace("burst", np.array([0.0, 300.0]), np.array([200.0, 0.0]), 1200.0)
+    outcome = planned(burst, replicas=1, world=world, promise=60.0)
+    assert outcome.lateness.late_seconds == pytest.approx(480, abs=10)
 
 
 def test_replicas_are_counted_over_time() -> None:
