@@ -207,12 +207,26 @@ class Kube:
 
     async def list_targets(self, kind: str, namespace: str | None) -> tuple[list[Json], str]:
         """All targets of a kind, and the resourceVersion to watch from. Costly: once, then watch."""
-        return await self._list(_TARGET_PLURALS[kind], _collection("apps", "v1", namespace, _TARGET_PLURALS[kind]))
+        return await self.list_objects("apps", "v1", _TARGET_PLURALS[kind], namespace)
 
     def watch_targets(self, kind: str, namespace: str | None, resource_version: str) -> AsyncIterator[Json]:
         """Changes from a version on as `{"type", "object"}`, bookmarks among them; ends when the server ends
         it.
         """
+        return self.watch_objects("apps", "v1", _TARGET_PLURALS[kind], namespace, resource_version)
+
+    # Objects of any type
+
+    async def list_objects(
+        self, group: str, version: str, plural: str, namespace: str | None
+    ) -> tuple[list[Json], str]:
+        """All objects of a type, and the resourceVersion to watch from. NotFound: the type is not served."""
+        return await self._list(plural, _collection(group, version, namespace, plural))
+
+    def watch_objects(
+        self, group: str, version: str, plural: str, namespace: str | None, resource_version: str
+    ) -> AsyncIterator[Json]:
+        """Changes of a type from a version on, as `watch_targets` gives them."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -220,12 +234,18 @@ class Kube:
             "timeoutSeconds": str(WATCH_SECONDS),
         }
         return self._transport.stream(
-            _TARGET_PLURALS[kind],
-            _collection("apps", "v1", namespace, _TARGET_PLURALS[kind]),
+            plural,
+            _collection(group, version, namespace, plural),
             query=query,
             silence_seconds=WATCH_SILENCE_SECONDS,
             total_seconds=WATCH_SECONDS + WATCH_SILENCE_SECONDS,
         )
+
+    async def get_object(self, group: str, version: str, plural: str, namespace: str | None, name: str) -> Json:
+        path = f"{_collection(group, version, namespace, plural)}/{quote(name)}"
+        return await self._transport.request("get", plural, path)
+
+    # What a scaling touches
 
     async def pods(self, namespace: str, selector: str) -> list[Pod]:
         """The living pods that a label selector finds; an empty selector, which would find all, is
@@ -275,6 +295,12 @@ class Kube:
             return False
         return True
 
+    async def annotate_resource(self, namespace: str, name: str, annotations: dict[str, str | None]) -> Json:
+        """Sets annotations of a resource, or removes those that are None; gives the resource as it is then."""
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}"
+        body: Json = {"metadata": {"annotations": annotations}}
+        return await self._transport.request("patch", PLURAL, path, query={"fieldManager": FIELD_MANAGER}, body=body)
+
     async def patch_status(self, namespace: str, name: str, status: Json) -> None:
         """Merge into the status; lists such as conditions are replaced whole. NotFound: the resource is
         gone.
@@ -285,6 +311,12 @@ class Kube:
         )
 
     # Events and Leases
+
+    async def events_of(self, namespace: str, uid: str) -> list[Json]:
+        """What was told about one object, as core/v1 Events, in no order."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}"}
+        items, _ = await self._list("events", _collection("", "v1", namespace, "events"), query=query)
+        return items
 
     async def create_event(self, namespace: str, body: Json) -> Json:
         return await self._transport.request("create", "events", _collection(*_EVENTS, namespace, "events"), body=body)

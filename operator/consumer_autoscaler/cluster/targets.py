@@ -9,28 +9,16 @@ never guesses: before a kind was listed once, asking for one of its objects rais
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from consumer_autoscaler.cluster.kube import (
-    Expired,
-    Json,
-    Kube,
-    KubeError,
-    KubeUnreachable,
-    TargetKey,
-    managed_scale_time,
-)
-
-log = logging.getLogger(__name__)
+from consumer_autoscaler.cluster.kube import Json, Kube, KubeUnreachable, TargetKey, managed_scale_time
+from consumer_autoscaler.cluster.stream import Stream
 
 KINDS = ("Deployment", "StatefulSet")
-LONGEST_BACKOFF_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +49,7 @@ class Targets:
     ) -> None:
         self._on_change = on_change
         self._streams = [
-            _Stream(kube, kind, namespace, self._changed, first_backoff_seconds)
+            _stream(kube, kind, namespace, self._changed, first_backoff_seconds)
             for kind in KINDS
             for namespace in kube.scopes
         ]
@@ -104,123 +92,23 @@ class Targets:
             self._on_change(key)
 
 
-class _Stream:
-    """LIST and WATCH of one kind in one namespace (None: all)."""
-
-    def __init__(
-        self,
-        kube: Kube,
-        kind: str,
-        namespace: str | None,
-        on_change: Callable[[TargetKey], None],
-        first_backoff_seconds: float,
-    ) -> None:
-        self._kube = kube
-        self.kind = kind
-        self.namespace = namespace
-        self._on_change = on_change
-        self._first_backoff_seconds = first_backoff_seconds
-        self.views: dict[TargetKey, TargetView] = {}
-        self.synced = asyncio.Event()
-        self._error: KubeError = KubeUnreachable("NotListedYet", f"no {kind} was listed yet")
-        self._version: str | None = None
-        self._alive_at = time.monotonic()
-        self._watched = False  # whether the present watch was of use: it told something, or lasted
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._follow(), name=f"targets {self.kind} {self.namespace or '*'}")
-
-    async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    @property
-    def age_seconds(self) -> float:
-        return time.monotonic() - self._alive_at
-
-    def get(self, key: TargetKey) -> TargetView | None:
-        if not self.synced.is_set():
-            raise self._error
-        return self.views.get(key)
-
-    async def _follow(self) -> None:
-        """For ever: list when there is nothing to continue from, then watch; back off while it fails."""
-        failures = 0
-        while True:
-            self._watched = False
-            try:
-                if self._version is None:
-                    await self._list()
-                await self._watch(self._version or "")
-            except Expired as error:
-                log.info("targets=relist kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error)
-                self._version = None
-            except KubeError as error:
-                self._failed(error, first=failures == 0)
-            except Exception:
-                # An object of a shape we did not expect must not end the view for all others.
-                log.exception("targets=failed kind=%s namespace=%s", self.kind, self.namespace or "*")
-                self._version = None
-            failures = 0 if self._watched else failures + 1
-            if failures:
-                await asyncio.sleep(self._backoff(failures))
-
-    def _failed(self, error: KubeError, *, first: bool) -> None:
-        self._error = error
-        if first:
-            log.warning("targets=unreachable kind=%s namespace=%s error=%s", self.kind, self.namespace or "*", error)
-        if error.reason not in ("ConnectionFailed", "WatchEnded", "Timeout"):
-            # The server itself refused to continue, for instance since its store was restored from a backup
-            # and does not know our version: continuing from it would fail for ever.
-            self._version = None
-
-    def _backoff(self, failures: int) -> float:
-        longest = min(self._first_backoff_seconds * 2.0 ** min(failures - 1, 10), LONGEST_BACKOFF_SECONDS)
-        return longest * random.uniform(0.5, 1.0)
-
-    async def _list(self) -> None:
-        items, version = await self._kube.list_targets(self.kind, self.namespace)
-        seen = {}
-        for item in items:
-            key, view = self._cut(item)
-            seen[key] = view
-        before, self.views = self.views, seen
-        self._version = version
-        self._alive_at = time.monotonic()
-        if not self.synced.is_set():
-            self.synced.set()
-            log.info("targets=listed kind=%s namespace=%s count=%d", self.kind, self.namespace or "*", len(seen))
-        for key in before.keys() | seen.keys():
-            if before.get(key) != seen.get(key):
-                self._on_change(key)
-
-    async def _watch(self, version: str) -> None:
-        started = time.monotonic()
-        async for event in self._kube.watch_targets(self.kind, self.namespace, version):
-            self._watched = True
-            self._alive_at = time.monotonic()
-            item: Json = event["object"]
-            if event["type"] != "BOOKMARK":
-                self._apply(item, deleted=event["type"] == "DELETED")
-            self._version = str(item["metadata"]["resourceVersion"])
-        self._alive_at = time.monotonic()  # the server ended it, as it does every few minutes
-        self._watched = self._watched or self._alive_at - started > self._first_backoff_seconds
-
-    def _apply(self, item: Json, *, deleted: bool) -> None:
-        key, view = self._cut(item)
-        before = self.views.get(key)
-        if deleted:
-            self.views.pop(key, None)
-        else:
-            self.views[key] = view
-        if deleted or before != view:
-            self._on_change(key)
-
-    def _cut(self, item: Json) -> tuple[TargetKey, TargetView]:
+def _stream(
+    kube: Kube, kind: str, namespace: str | None, on_change: Callable[[TargetKey], None], first_backoff_seconds: float
+) -> Stream[TargetKey, TargetView]:
+    def cut(item: Json) -> tuple[TargetKey, TargetView]:
         metadata = item["metadata"]
-        return TargetKey(metadata["namespace"], self.kind, metadata["name"]), target_view(self.kind, item)
+        return TargetKey(metadata["namespace"], kind, metadata["name"]), target_view(kind, item)
+
+    return Stream(
+        what="targets",
+        kind=kind,
+        namespace=namespace,
+        list_all=partial(kube.list_targets, kind, namespace),
+        watch_from=partial(kube.watch_targets, kind, namespace),
+        cut=cut,
+        on_change=on_change,
+        first_backoff_seconds=first_backoff_seconds,
+    )
 
 
 def target_view(kind: str, item: Json) -> TargetView:

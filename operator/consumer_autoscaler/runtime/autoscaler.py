@@ -16,6 +16,7 @@ from typing import Any
 from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
 from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
 from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.targets import Targets, TargetView
 from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt
 from consumer_autoscaler.decision.bundle import Bundle
@@ -62,6 +63,7 @@ class Parts:
     clock: Clock
     may_write: Callable[[], bool]  # the Lease, asked immediately before each write
     access: KafkaAccess
+    rivals: Rivals
 
 
 @dataclass(slots=True)
@@ -101,6 +103,14 @@ class Autoscaler:
     def conditions(self) -> tuple[Mapping[str, Any], ...]:
         """The conditions as last written."""
         return tuple(self._written.get("conditions") or ())
+
+    @property
+    def conflicted(self) -> str | None:
+        """Who else scales the target, and what to do about it; None when nobody does."""
+        if self.conflict:
+            return f"{self.conflict} is older and scales the same target: delete one of them"
+        rival = self._parts.rivals.of(self.key)
+        return None if rival is None else f"{rival.text} scales the same target; to end that: {rival.remedy}"
 
     async def run(self) -> None:
         """Cycles until cancelled. Returns when the resource is gone."""
@@ -194,7 +204,7 @@ class Autoscaler:
             return True
         self._able = self._pods_missing(scale, observation.at)
         desired = decision.desired
-        if desired is None or desired == scale.replicas or self.resource.mode is not Mode.ACTIVE or self.conflict:
+        if desired is None or desired == scale.replicas or self.resource.mode is not Mode.ACTIVE or self.conflicted:
             return True
         written = await act.scale(
             self._parts.kube,
@@ -296,11 +306,13 @@ class Autoscaler:
         found: list[Condition] = []
         if self._parts.targets.get(self.key) is None:
             found.append(Condition(ready, false, ReadyReason.TARGET_NOT_FOUND, f"there is no {self.key.text}"))
-        elif self.conflict:
-            words = f"{self.conflict} is older and scales the same target: delete one of them"
+        elif self.conflicted and self.resource.mode is Mode.ACTIVE and not self.resource.policy.paused:
+            words = f"{self.conflicted}; until then this one holds"
             found.append(Condition(ready, false, ReadyReason.CONFLICTED, words))
         else:
             reason, words = tell.at_work(self.resource, self.key.text)
+            if self.conflicted:  # side by side is what Observe is for, and who is paused disturbs nobody
+                words = f"{words}; {self.conflicted}"
             found.append(Condition(ready, true, reason, words))
         if self._able is None:
             found.append(Condition(able, true, ScaleReason.READY_FOR_NEW_SCALE, "the target can be scaled"))

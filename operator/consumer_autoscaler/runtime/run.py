@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from consumer_autoscaler.cluster.events import EventRecorder
 from consumer_autoscaler.cluster.kube import AccessQuestion, CredentialsUnavailable, Kube, KubeError
 from consumer_autoscaler.cluster.lease import Lease
+from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.secrets import Secrets
 from consumer_autoscaler.cluster.targets import Targets
 from consumer_autoscaler.cluster.watch import Resync, watch
@@ -50,6 +51,8 @@ RIGHTS = (
     ("create", "events.k8s.io", "events", ""),
     ("patch", "events.k8s.io", "events", ""),
 )
+
+LOOK_SECONDS = 15.0
 
 
 class Unfit(RuntimeError):
@@ -96,8 +99,9 @@ async def run(settings: Settings) -> int:
         )
         events = EventRecorder(kube, instance=settings.identity, wall_clock=clock, may_post=may_write)
         targets = Targets(kube)
+        rivals = Rivals(kube)
         access = KafkaAccess(lag, secrets, settings.allow_passwords_without_tls)
-        fleet = Fleet(Parts(kube, targets, processing, events, clock, may_write, access))
+        fleet = Fleet(Parts(kube, targets, processing, events, clock, may_write, access, rivals))
         resync = Resync(kube, fleet, interval_seconds=settings.resync_seconds)
         web = WebServer(
             host=settings.listen_host,
@@ -116,12 +120,20 @@ async def run(settings: Settings) -> int:
             stack.callback(lost.cancel)
         await stack.enter_async_context(events)
         await stack.enter_async_context(targets)
+        await stack.enter_async_context(rivals)
         await _or_stop(targets.wait_synced(), stop)
+        await _or_stop(_looked(rivals), stop)
         await stack.enter_async_context(resync)
         log.info("operator=started namespaces=%s", ",".join(settings.namespaces) or "all")
-        await watch(fleet, kube=kube, stop=stop, closing=(resync, fleet, lag, processing, events, targets, web))
+        await watch(fleet, kube=kube, stop=stop, closing=(resync, fleet, lag, processing, events, targets, rivals, web))
     log.info("operator=stopped lease_lost=%s", lease.lost.is_set())
     return 1 if lease.lost.is_set() else 0
+
+
+async def _looked(rivals: Rivals) -> None:
+    """Nothing is scaled before it is known who else does; but what cannot be listed must not stop the start."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(rivals.wait_looked(), LOOK_SECONDS)
 
 
 def _bundle(fleet: Fleet, namespace: str, name: str) -> Bundle | None:
