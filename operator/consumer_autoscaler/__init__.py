@@ -8,7 +8,8 @@ The map of the house, a sentence for each room:
     cluster/    the Kubernetes API: watching, scaling, the Lease, Events
     runtime/    one autoscaler's cycle, the fleet of them, metrics, settings, wiring
     simulation/ a load that was recorded, a modelled group, the decision and its peers against each other
-    cli/        run | crd | explain | lag | simulate, a file for each
+    convert/    pure: from KEDA's ScaledObjects and from HPAs to resources
+    cli/        a file for each subcommand; the same program is a plugin of kubectl
 
 Where to start reading: `runtime/autoscaler.py` (the cycle, the whole story), then `decision/decide.py`.
 """

@@ -6,14 +6,21 @@ import argparse
 import asyncio
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 
 from consumer_autoscaler import explain
 from consumer_autoscaler.cli.failures import CommandFailed
-from consumer_autoscaler.cluster.kube import CredentialsUnavailable, Kube, KubeError, NotFound
+from consumer_autoscaler.cli.to_cluster import (
+    add_cluster_arguments,
+    add_resource_argument,
+    connected,
+    named,
+    resource_of,
+)
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.decision.bundle import BadBundle, Bundle, load
 
 NAME, HELP = "explain", "say how the last decision came about"
@@ -22,16 +29,10 @@ ANSWER_SECONDS = 15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("resource", metavar="NAMESPACE/NAME")
-    parser.add_argument("--kubeconfig", type=Path, default=None, help="kubeconfig to read with")
-    parser.add_argument("--context", default=None, help="context of the kubeconfig")
+    add_resource_argument(parser)
+    add_cluster_arguments(parser, outputs=("json", "yaml"))
     parser.add_argument("--live", action="store_true", help="ask the running operator for its last bundle")
-    parser.add_argument(
-        "--operator",
-        metavar="URL",
-        default="http://127.0.0.1:8080",
-        help="its endpoint (kubectl -n consumer-autoscaler port-forward deployment/consumer-autoscaler 8080)",
-    )
+    add_operator_argument(parser)
     parser.add_argument(
         "--json", action="store_true", help="print the resource's status, or with --live the bundle, as JSON"
     )
@@ -43,26 +44,33 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _explain(options: argparse.Namespace) -> None:
-    namespace, slash, name = options.resource.partition("/")
-    if not (namespace and slash and name):
-        raise CommandFailed(f"{options.resource!r} must be NAMESPACE/NAME")
+    output = "json" if options.json else options.output
     if options.live:
-        bundle, raw = await _live(options, namespace, name)
-        print(json.dumps(raw, indent=2) if options.json else explain.from_bundle(bundle))
+        bundle, raw = await live(options)
+        print(_printed(raw, output) or explain.from_bundle(bundle))
         return
-    try:
-        async with Kube.connect(options.kubeconfig, context=options.context) as kube:
-            body = await kube.get_resource(namespace, name)
-    except NotFound as error:
-        raise CommandFailed(f"there is no ConsumerAutoscaler {namespace}/{name}") from error
-    except (KubeError, CredentialsUnavailable) as error:
-        raise CommandFailed(str(error)) from error
-    print(json.dumps(body.get("status") or {}, indent=2) if options.json else explain.from_status(body))
+    async with connected(options) as kube:
+        body = await resource_of(kube, *named(options, kube))
+    print(_printed(body.get("status") or {}, output) or explain.from_status(body))
 
 
-async def _live(options: argparse.Namespace, namespace: str, name: str) -> tuple[Bundle, Any]:
+def _printed(content: Any, output: str | None) -> str:
+    if output == "yaml":
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+    return json.dumps(content, indent=2) if output == "json" else ""
+
+
+async def live(options: argparse.Namespace) -> tuple[Bundle, Any]:
+    """The last bundle of the running operator, read and as it was sent. Raises CommandFailed and WrongUse."""
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if token and (options.namespace or "/" in options.resource):  # no kubeconfig is needed then
+        namespace, name = named(options, None)
+    else:
+        async with connected(options) as kube:
+            namespace, name = named(options, kube)
+            token = token or await _token(kube)
     url = f"{options.operator.rstrip('/')}/explain/{namespace}/{name}"
-    headers = {"Authorization": f"Bearer {await _token(options)}"}
+    headers = {"Authorization": f"Bearer {token}"}
     try:
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, headers=headers) as answer:
@@ -80,18 +88,20 @@ async def _live(options: argparse.Namespace, namespace: str, name: str) -> tuple
         raise CommandFailed(f"the operator's answer is not understood, another version? {error}") from error
 
 
-async def _token(options: argparse.Namespace) -> str:
-    token = os.environ.get(TOKEN_VARIABLE)
-    if not token:
-        try:
-            async with Kube.connect(options.kubeconfig, context=options.context) as kube:
-                header = await kube.credentials.authorization()
-        except CredentialsUnavailable as error:
-            raise CommandFailed(str(error)) from error
-        token = (header or "").removeprefix("Bearer ").strip()
+async def _token(kube: Kube) -> str:
+    token = (await kube.credentials.authorization() or "").removeprefix("Bearer ").strip()
     if not token:
         raise CommandFailed(
             "the kubeconfig has no token (a client certificate cannot be shown to the operator): set"
             f" {TOKEN_VARIABLE}=$(kubectl create token SERVICEACCOUNT)"
         )
     return token
+
+
+def add_operator_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--operator",
+        metavar="URL",
+        default="http://127.0.0.1:8080",
+        help="its endpoint (kubectl -n consumer-autoscaler port-forward deployment/consumer-autoscaler 8080)",
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 from kubernetes.aio.client import Configuration
-from kubernetes.aio.config import ConfigException, load_kube_config
+from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_kube_config
 from kubernetes.aio.config.incluster_config import (
     SERVICE_CERT_FILENAME,
     SERVICE_HOST_ENV_NAME,
@@ -54,6 +54,7 @@ class Credentials:
         self._token_file = token_file
         self._certificate_file = certificate_file
         self._configuration = Configuration()
+        self._in_pod, self._path = False, Path()
         self._reloading = asyncio.Lock()
         self._reloaded_at = float("-inf")
 
@@ -82,6 +83,18 @@ class Credentials:
             raise CredentialsUnavailable(f"{source} cannot be used: {error}") from error
         self._configuration = configuration
         self._reloaded_at = time.monotonic()
+        self._in_pod, self._path = in_pod and self._kubeconfig is None, path
+
+    def namespace(self) -> str:
+        """The namespace that is meant where none is said: the context's, or the pod's; `default` without one."""
+        try:
+            if self._in_pod:
+                return Path(self._token_file).with_name("namespace").read_text().strip() or "default"
+            contexts, current = list_kube_config_contexts(config_file=str(self._path))  # type: ignore[no-untyped-call]
+            context = next((c for c in contexts if c["name"] == self._context), current) if self._context else current
+            return str((context.get("context") or {}).get("namespace") or "default")
+        except (ConfigException, OSError, KeyError, TypeError, AttributeError):
+            return "default"
 
     @property
     def server(self) -> str:

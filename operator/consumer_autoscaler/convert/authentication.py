@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer_autoscaler.convert.documents import Documents
-from consumer_autoscaler.convert.notes import Json, Notes, Refused, mapping
+from consumer_autoscaler.convert.notes import Json, Notes, Refused, mapping, members
 
 _MECHANISMS = {
     "plaintext": "PLAIN",
@@ -93,10 +93,10 @@ def _parameters(
             f"{kind} {name}: spec.podIdentity",
             f"the identity of a pod ({provider}) is not supported: use a Secret with access keys",
         )
-    for one in spec.get("secretTargetRef") or ():
+    for one in members(spec.get("secretTargetRef"), f"{kind} {name}: spec.secretTargetRef"):
         parameter, secret, key = (_member(one, member, f"{kind} {name}") for member in ("parameter", "name", "key"))
         found[parameter] = SecretKey(secret, key)
-    for one in spec.get("env") or ():
+    for one in members(spec.get("env"), f"{kind} {name}: spec.env"):
         container = str(one.get("containerName") or "")
         held = variable(_member(one, "name", name), f"{kind} {name}: spec.env", target, documents, container=container)
         found[_member(one, "parameter", name)] = held
@@ -110,8 +110,8 @@ def _parameters(
     return found
 
 
-def _member(one: Any, member: str, where: str) -> str:
-    value = mapping(one, where).get(member)
+def _member(one: Mapping[str, Any], member: str, where: str) -> str:
+    value = one.get(member)
     if not value:
         raise Refused(where, f"an entry has no `{member}`")
     return str(value)
@@ -127,7 +127,8 @@ def variable(name: str, where: str, target: Target, documents: Documents, *, con
         raise Refused(where, f"{target.kind} {target.name} has no variable {name} in `env`: write the value instead")
     if entry.get("value") is not None:
         return str(entry["value"])
-    secret = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
+    source = mapping(entry.get("valueFrom"), where)
+    secret = mapping(source.get("secretKeyRef"), where)
     if secret.get("name") and secret.get("key"):
         return SecretKey(str(secret["name"]), str(secret["key"]))
     raise Refused(where, f"the variable {name} comes from neither a value nor a Secret: write the value instead")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from consumer_autoscaler.convert.notes import Json, Notes, mapping, whole
+from consumer_autoscaler.convert.notes import Json, Notes, mapping, members, whole
 from consumer_autoscaler.resource.pauses import PAUSED_SCALE_IN, PAUSED_SCALE_OUT
 
 DOWN_WINDOW_SECONDS = 300
@@ -22,7 +22,7 @@ def scaling_of(behavior: Any, where: str, notes: Notes) -> tuple[Json, dict[str,
         if rules.get("selectPolicy") == "Disabled":
             annotations[annotation] = "true"
             notes.changed(f"{where}.{name}.selectPolicy", f"Disabled has become the annotation {annotation}")
-        elif rules.get("selectPolicy") == "Min" and len(rules.get("policies") or ()) > 1:
+        elif rules.get("selectPolicy") == "Min" and len(members(rules.get("policies"), where)) > 1:
             notes.changed(f"{where}.{name}.selectPolicy", "Min: of several policies the smallest step is taken over")
         if rules.get("tolerance") is not None:
             notes.left_out(f"{where}.{name}.tolerance", "there is no tolerance here: counts are whole, and final")
@@ -74,5 +74,5 @@ def _down(rules: Mapping[str, Any], where: str, notes: Notes) -> Json:
 
 
 def _values(rules: Mapping[str, Any], where: str, kind: str) -> list[int]:
-    policies = rules.get("policies") or ()
+    policies = members(rules.get("policies"), f"{where}.policies")
     return [whole(each.get("value"), f"{where}.policies", least=1) for each in policies if each.get("type") == kind]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from consumer_autoscaler.convert.notes import Json
+from consumer_autoscaler.convert.notes import Json, mapping, members
 
 
 class BadDocument(ValueError):
@@ -67,11 +67,12 @@ class Documents:
         return str((body.get("metadata") or {}).get("name") or "")
 
     def secret_text(self, namespace: str, name: str, key: str) -> str | None:
-        """A value of a Secret that was given, None when the Secret, or the key, was not."""
+        """A value of a Secret that was given, None when the Secret, or the key, was not. Raises Refused."""
         body = self.find("Secret", name, namespace)
         if body is None:
             return None
-        plain, encoded = (body.get("stringData") or {}).get(key), (body.get("data") or {}).get(key)
+        where = f"Secret {name}"
+        plain, encoded = (mapping(body.get(part), where).get(key) for part in ("stringData", "data"))
         if plain is not None:
             return str(plain)
         try:
@@ -79,13 +80,19 @@ class Documents:
         except ValueError:
             return None
 
-    def container_env(self, kind: str, name: str, namespace: str, container: str) -> dict[str, Json] | None:
-        """The environment of a target's container (the first without a name), None when it was not given."""
+    def container_env(
+        self, kind: str, name: str, namespace: str, container: str
+    ) -> dict[str, Mapping[str, Any]] | None:
+        """The environment of a target's container (the first without a name), None when it was not given.
+
+        Raises Refused where it is not of that form.
+        """
         body = self.find(kind, name, namespace)
         if body is None:
             return None
-        spec = ((body.get("spec") or {}).get("template") or {}).get("spec") or {}
-        for one in spec.get("containers") or ():
+        where = f"{kind} {name}: spec"
+        template = mapping(mapping(body.get("spec"), where).get("template"), f"{where}.template")
+        for one in members(mapping(template.get("spec"), where).get("containers"), f"{where}.containers"):
             if not container or one.get("name") == container:
-                return {str(each["name"]): each for each in one.get("env") or ()}
+                return {str(each.get("name")): each for each in members(one.get("env"), f"{where}.env")}
         return {}

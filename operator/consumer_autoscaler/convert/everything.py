@@ -27,10 +27,9 @@ def convert_all(documents: Documents, stream: Stream, *, mode: str = "Observe") 
         match kind:
             case scaled_object.KIND:
                 found.append(scaled_object.convert(body, documents, mode=mode))
-            case hpa.KIND if hpa.made_by_keda(body):
-                owner = next(o for o in body["metadata"]["ownerReferences"] if o.get("kind") == scaled_object.KIND)
-                if documents.find(scaled_object.KIND, str(owner.get("name")), where) is None:
-                    said = f"KEDA made it for the ScaledObject {owner.get('name')}: convert that"
+            case hpa.KIND if (owner := hpa.scaled_object_behind(body)) is not None:
+                if documents.find(scaled_object.KIND, owner, where) is None:
+                    said = f"KEDA made it for the ScaledObject {owner}: convert that"
                     found.append(_refusal(kind, where, name, said))
             case hpa.KIND:
                 found.append(hpa.convert(body, documents, stream, mode=mode))

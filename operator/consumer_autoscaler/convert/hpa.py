@@ -13,7 +13,7 @@ from typing import Any
 
 from consumer_autoscaler.convert.behavior import DOWN_WINDOW_SECONDS, scaling_of
 from consumer_autoscaler.convert.documents import Documents
-from consumer_autoscaler.convert.notes import Converted, Notes, Refused, mapping, whole
+from consumer_autoscaler.convert.notes import Converted, Notes, Refused, mapping, members, whole
 from consumer_autoscaler.convert.resource import HPA_SYNC_SECONDS, Draft, written
 
 KIND = "HorizontalPodAutoscaler"
@@ -41,10 +41,13 @@ def convert(body: Mapping[str, Any], documents: Documents, stream: Stream, *, mo
         return Converted(origin, None, tuple(notes.found))
 
 
-def made_by_keda(body: Mapping[str, Any]) -> bool:
-    """Whether a ScaledObject stands behind it, which is what is to be converted then."""
-    owners = (body.get("metadata") or {}).get("ownerReferences") or ()
-    return any(owner.get("kind") == "ScaledObject" for owner in owners)
+def scaled_object_behind(body: Mapping[str, Any]) -> str | None:
+    """The name of the ScaledObject that KEDA made an HPA for, None when it is somebody's own."""
+    owners = (body.get("metadata") or {}).get("ownerReferences")
+    for owner in owners if isinstance(owners, list) else ():
+        if isinstance(owner, Mapping) and owner.get("kind") == "ScaledObject":
+            return str(owner.get("name"))
+    return None
 
 
 def _draft(body: Mapping[str, Any], namespace: str, stream: Stream, notes: Notes, mode: str) -> Draft:
@@ -94,8 +97,8 @@ def _draft(body: Mapping[str, Any], namespace: str, stream: Stream, notes: Notes
 def _metric(spec: Mapping[str, Any], notes: Notes) -> tuple[int, Mapping[str, Any]]:
     """The one external metric; others beside it are refused parts. Raises Refused."""
     found: list[tuple[int, Mapping[str, Any]]] = []
-    for number, one in enumerate(spec.get("metrics") or ()):
-        kind = str(mapping(one, f"spec.metrics[{number}]").get("type"))
+    for number, one in enumerate(members(spec.get("metrics"), "spec.metrics")):
+        kind = str(one.get("type"))
         if kind == "External":
             found.append((number, mapping(one.get("external"), f"spec.metrics[{number}].external")))
         else:

@@ -76,6 +76,15 @@ def mapping(value: Any, where: str) -> Mapping[str, Any]:
     return value
 
 
+def members(value: Any, where: str) -> list[Mapping[str, Any]]:
+    """A list of objects, the empty one when there is none."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Refused(where, "must be a list")
+    return [mapping(one, f"{where}[{number}]") for number, one in enumerate(value)]
+
+
 def whole(value: Any, where: str, *, least: int = 0) -> int:
     """A whole number, from a number or from KEDA's strings."""
     try:
