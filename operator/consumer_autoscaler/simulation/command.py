@@ -8,23 +8,16 @@ import math
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from consumer_autoscaler.decision.values import Policy
 from consumer_autoscaler.resource.spec import InvalidSpec, Resource
 from consumer_autoscaler.simulation import history_report
-from consumer_autoscaler.simulation.arguments import POLICIES
-from consumer_autoscaler.simulation.flink import QUICK, Flink, FlinkSettings
 from consumer_autoscaler.simulation.history import Recorded
 from consumer_autoscaler.simulation.history_command import Past, past_of
-from consumer_autoscaler.simulation.keda import HPA_SYNC_SECONDS, Keda, KedaSettings
 from consumer_autoscaler.simulation.option_values import (
     WrongUse,
-    document,
     duration,
     fault,
     noise,
@@ -32,17 +25,15 @@ from consumer_autoscaler.simulation.option_values import (
     resource_of,
 )
 from consumer_autoscaler.simulation.planner import plan, useful_counts
-from consumer_autoscaler.simulation.policy import Ours, Plan, Scaler
+from consumer_autoscaler.simulation.policy import Plan, Scaler
 from consumer_autoscaler.simulation.prometheus import parse_range
 from consumer_autoscaler.simulation.report import Report, Row, as_json, as_table
 from consumer_autoscaler.simulation.run import Outcome, Window, simulate
-from consumer_autoscaler.simulation.scaled_object import KIND as SCALED_OBJECT
-from consumer_autoscaler.simulation.scaled_object import BadScaledObject, keda_settings
+from consumer_autoscaler.simulation.scalers import KEDA_LAG_THRESHOLD, Start, scaler_for
 from consumer_autoscaler.simulation.trace import BadTrace, Noise, Trace, read_text, read_trace
 from consumer_autoscaler.simulation.world import Assignor, Order, Rebalance, World, skewed_weights
 
 ORACLE = "oracle"
-KEDA_LAG_THRESHOLD = 1000.0
 PARTITIONS = 24
 RECORDS_PER_SECOND = 100.0
 
@@ -119,93 +110,22 @@ def answer(question: Question, *, bound: bool = False, progress: Callable[[str, 
             replicas=replicas, progress=told(name),
         )  # fmt: skip
 
+    start = Start(
+        policy=q.policy, first_second=q.window.first - q.window.warm_up, seed=q.seed, replicas=q.replicas,
+        today=() if q.past is None else q.past.steps,
+    )  # fmt: skip
     best = outcome(Plan(solution.steps[1:]), ORACLE, solution.steps[0][1])
     rows = []
     for name in q.policies:
         if name == ORACLE:
             rows.append(Row(name, best))
             continue
-        scaler, replicas = scaler_for(name, q)
+        scaler, replicas = scaler_for(name, start)
         rows.append(Row(name, outcome(scaler, name, replicas)))
     return Report(
         trace=q.trace.name, seed=q.seed, promise_seconds=q.promise_seconds, oracle=best, rows=tuple(rows),
         oracle_cost=solution.cost, oracle_bound=solution.lower_bound,
     )  # fmt: skip
-
-
-def scaler_for(name: str, q: Question) -> tuple[Scaler, int]:
-    """The scaler of this name, and with how many replicas it begins. Raises WrongUse."""
-    kind, _, rest = name.partition(":")
-    begin = q.window.first - q.window.warm_up
-    phases = np.random.default_rng([q.seed, 11]).random(3)  # of a poll; the same for all policies
-    if kind == "ours" and not rest:
-        return Ours(q.policy, first_look=begin + phases[0] * q.policy.poll_interval_seconds), q.replicas
-    if kind == "keda":
-        settings = _scaled_object(Path(rest)) if rest.endswith((".yaml", ".yml")) else _keda_settings(rest, q.policy)
-        keda = Keda(
-            settings,
-            poll_phase=begin + phases[0] * settings.polling_interval,
-            sync_phase=begin + phases[1] * HPA_SYNC_SECONDS,
-        )
-        return keda, q.replicas
-    if kind == "flink" and rest in ("", "quick"):
-        flink = replace(
-            QUICK if rest else FlinkSettings(),
-            interval=q.policy.poll_interval_seconds,
-            min_parallelism=max(1, q.policy.min_replicas),
-            max_parallelism=q.policy.max_replicas,
-        )
-        return Flink(flink, first_look=begin + phases[0] * flink.interval), q.replicas
-    if kind == history_report.TODAY and not rest:
-        if q.past is None or not q.past.steps:
-            raise WrongUse("--policy today: how many replicas there were is not known; it comes with --prometheus")
-        return Plan(q.past.steps[1:]), q.past.steps[0][1]
-    if kind == "static" and rest.isdigit() and int(rest) > 0:
-        return Plan([]), int(rest)
-    raise WrongUse(f"--policy {name}: must be one of {POLICIES}")
-
-
-def _scaled_object(path: Path) -> KedaSettings:
-    try:
-        return keda_settings(document(path, SCALED_OBJECT))
-    except BadScaledObject as error:
-        raise WrongUse(f"{path}: {error}") from None
-
-
-def _keda_settings(text: str, policy: Policy) -> KedaSettings:
-    """`1000`, or knobs by KEDA's names: `1000,ensureEvenDistributionOfPartitions=true,pollingInterval=15`."""
-    values: dict[str, Any] = {
-        "lag_threshold": policy.lag_per_replica or KEDA_LAG_THRESHOLD,
-        "min_replica_count": policy.min_replicas,
-        "max_replica_count": policy.max_replicas,
-    }
-    types = {field.name: str(field.type) for field in fields(KedaSettings)}
-    names = {"".join(part.title() if i else part for i, part in enumerate(n.split("_"))): n for n in types}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            key, value = "lagThreshold", key
-        name = names.get(key)
-        if name is None or name in ("behavior", "partition_limitation"):
-            known = ", ".join(n for n, f in names.items() if f not in ("behavior", "partition_limitation"))
-            raise WrongUse(f"--policy keda: {key!r} is not one of {known}")
-        try:
-            values[name] = _typed(value, types[name])
-        except ValueError:
-            raise WrongUse(f"--policy keda: {key} cannot be {value!r}") from None
-    if values["lag_threshold"] <= 0:
-        raise WrongUse("--policy keda: lagThreshold must be greater than 0")
-    return KedaSettings(**values)
-
-
-def _typed(value: str, kind: str) -> bool | float | int | str:
-    if kind == "bool":
-        if value not in ("true", "false"):
-            raise ValueError(value)
-        return value == "true"
-    if kind.startswith("int"):
-        return int(value)
-    return float(value) if kind == "float" else value
 
 
 def _trace(where: str, fetched: str | None) -> Trace:
