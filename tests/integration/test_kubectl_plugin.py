@@ -195,7 +195,7 @@ async def test_who_may_patch_pauses_and_resumes(site: Site, tmp_path: Path) -> N
     code, out, _ = await pauser("resume", "scaler")
     assert out.endswith("scaler resumed\n")
     await site.until_condition("Ready", "True", "Working")
-    await site.until_replicas(3)
+    assert not (await site.get_scaler())["metadata"].get("annotations")
 
 
 async def test_kubectl_completes_the_plugin(reader: Kubectl) -> None:

@@ -14,6 +14,7 @@ from consumer_autoscaler.decision.reasons import DecisionReason, LimitReason, So
 from consumer_autoscaler.decision.values import Mode, Scale, Unavailable
 from consumer_autoscaler.resource.pauses import ANNOTATIONS, pauses
 from consumer_autoscaler.resource.spec import InvalidSpec, parse
+from consumer_autoscaler.resource.status import material_change
 
 P = "consumerautoscaler.dev/"
 
@@ -98,3 +99,16 @@ def test_a_paused_direction_never_moves_and_the_other_is_as_it_was(life: Life) -
         for kind, held in (("paused_scale_in", free < current), ("paused_scale_out", free > current)):
             policy = replace(frame.policy, **{kind: True})
             assert decide(policy, frame.observation, frame.history, frame.now).desired == (current if held else free)
+
+
+def test_what_ready_says_is_written_at_once_when_it_changes() -> None:
+    """Its message names who else scales the target."""
+
+    def status_of(message: str) -> dict[str, object]:
+        ready = {"type": "Ready", "status": "True", "reason": "Observing", "message": message}
+        limited = {"type": "ScalingLimited", "status": "False", "reason": "DesiredWithinRange", "message": message}
+        return {"conditions": [ready, limited]}
+
+    alone, beside = status_of("computes"), status_of("computes; HorizontalPodAutoscaler shop/a scales the same target")
+    assert material_change(alone, beside, 10.0, 9.0)
+    assert not material_change(alone, {"conditions": [alone["conditions"][0], beside["conditions"][1]]}, 10.0, 9.0)  # type: ignore[index]

@@ -183,6 +183,7 @@ class EventReason(StrEnum):
     PROMISE_KEPT_AGAIN = "PromiseKeptAgain"
     PAUSED = "Paused"
     RESUMED = "Resumed"
+    READY_AGAIN = "ReadyAgain"
     # Warning
     SOURCE_FAILED = "SourceFailed"
     OFFSET_BEYOND_END = "OffsetBeyondEnd"

@@ -121,8 +121,9 @@ def material_change(
 ) -> bool:
     """Whether `new` says something that is worth a write.
 
-    At once: replicas (current, ready, desired), a condition's status, reason or generation, the decision's
-    reason, the time of the last scaling, an up that brought nothing. Once QUIET_SECONDS have passed since the
+    At once: replicas (current, ready, desired), a condition's status, reason or generation, the message
+    of `Ready` (it names who else scales the target), the decision's reason, the time of the last scaling, an up that
+    brought nothing. Once QUIET_SECONDS have passed since the
     last write: lag or delay changed by CHANGE_FACTOR or more or became known or unknown, what was learned changed
     as much, or nobody is let in for another cause than the one that is written.
     """
@@ -190,6 +191,11 @@ def _outline(status: Mapping[str, Any]) -> tuple[object, ...]:
             condition["type"]: (condition["status"], condition["reason"], condition.get("observedGeneration"))
             for condition in status.get("conditions", ())
         },
+        [
+            condition["message"]
+            for condition in status.get("conditions", ())
+            if condition["type"] == ConditionType.READY
+        ],
     )
 
 

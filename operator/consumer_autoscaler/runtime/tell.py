@@ -93,6 +93,10 @@ def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> 
     match type_:
         case ConditionType.READY if status == "False" and reason in set(_FALSE_READY):
             return "Warning", _FALSE_READY[ReadyReason(reason)]
+        case ConditionType.READY if (
+            status == "True" and was is not None and was[0] == "False" and reason not in _PAUSED
+        ):
+            return "Normal", EventReason.READY_AGAIN
         case ConditionType.READY if reason in _PAUSED:
             return "Normal", EventReason.PAUSED
         case ConditionType.READY if was is not None and was[1] in _PAUSED:
