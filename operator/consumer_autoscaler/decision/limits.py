@@ -82,7 +82,8 @@ def partitions_with_lag(p: Proposal, s: Situation) -> Proposal:
     useful = max(s.current, math.ceil(lagging / s.policy.consumers_per_pod), 1)
     if p.replicas <= useful:
         return p
-    return p.to(useful, LimitReason.PARTITION_LIMIT, f"only {lagging} partitions have lag")
+    words = "only 1 partition has lag" if lagging == 1 else f"only {lagging} partitions have lag"
+    return p.to(useful, LimitReason.PARTITION_LIMIT, words)
 
 
 def max_replicas(p: Proposal, s: Situation) -> Proposal:
