@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
 
-.PHONY: help install parts demo test test-all bench lint format lock crd docs clean
+.PHONY: help install parts demo test test-all bench lint format lock crd chart docs clean
 
 help:            ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -50,8 +50,12 @@ lock: install    ## Resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements-dev.lock
 
-crd: install     ## Generate crds/ anew
+crd: install     ## Generate crds/ anew, and what the chart has of it
 	$(BIN)/consumer-autoscaler crd > crds/consumerautoscalers.yaml
+	$(BIN)/python -m bed.chart
+
+chart: install   ## Make the chart's schema, README and CRD from values.yaml and crds/
+	$(BIN)/python -m bed.chart
 
 docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.resource > docs/resource.md

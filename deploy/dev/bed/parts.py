@@ -49,6 +49,7 @@ __all__ = [
 KUBERNETES_VERSION = "1.36.3"
 ETCD_VERSION = "3.6.16"
 KWOK_VERSION = "0.8.0"
+HELM_VERSION = "3.22.0"
 ACTIONLINT_VERSION = "1.7.12"
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -113,6 +114,15 @@ def _actionlint_release(name: str, target: Path, folder: Path) -> None:
     (folder / name).rename(target)
 
 
+def _helm_release(name: str, target: Path, folder: Path) -> None:
+    archive = folder / f"helm-v{HELM_VERSION}-{'-'.join(_system())}.tar.gz"
+    url = f"https://get.helm.sh/{archive.name}"
+    download(url, archive, digest=read_text(f"{url}.sha256sum").split()[0])
+    with tarfile.open(archive) as files:
+        files.extract(f"{'-'.join(_system())}/{name}", folder, filter="data")
+    (folder / "-".join(_system()) / name).rename(target)
+
+
 def _kubernetes(name: str, *version_arguments: str) -> _Program:
     major, minor, _ = KUBERNETES_VERSION.split(".")
     version = "k8s.io/component-base/version"
@@ -142,6 +152,17 @@ PROGRAMS = {
         GoProgram("sigs.k8s.io/kwok", KWOK_VERSION, "sigs.k8s.io/kwok/cmd/kwok"),
         ("--version",),
         _kwok_release,
+    ),
+    "helm": _Program(
+        "helm",
+        GoProgram(
+            "helm.sh/helm/v3",
+            HELM_VERSION,
+            "helm.sh/helm/v3/cmd/helm",
+            (f"helm.sh/helm/v3/internal/version.version=v{HELM_VERSION}",),
+        ),
+        ("version", "--short"),
+        _helm_release,
     ),
     "actionlint": _Program(
         "actionlint",

@@ -1,0 +1,62 @@
+{{- define "name" -}}{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}{{- end }}
+
+{{- define "fullname" -}}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "name" .) .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name (include "name" .) | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}{{ default (include "fullname" .) .Values.serviceAccount.name }}
+{{- else }}{{ default "default" .Values.serviceAccount.name }}{{ end }}
+{{- end }}
+
+{{- define "selectorLabels" -}}
+app.kubernetes.io/name: {{ include "name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "labels" -}}
+{{ include "selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* (list $ NAME): an object's metadata but for its namespace */ -}}
+{{- define "metadata" -}}
+{{- $ := index . 0 -}}
+name: {{ index . 1 }}
+labels:
+  {{- include "labels" $ | nindent 2 }}
+{{- with $.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* (list $ ROLE): the role in all namespaces, or in those that are served */ -}}
+{{- define "binding" -}}
+{{- $ := index . 0 -}}{{- $role := index . 1 -}}
+{{- range $namespace := default (list "") $.Values.watchNamespaces }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
+metadata:
+  {{- include "metadata" (list $ $role) | nindent 2 }}
+  {{- with $namespace }}
+  namespace: {{ . }}
+  {{- end }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: {{ $role }}
+subjects:
+- kind: ServiceAccount
+  name: {{ include "serviceAccountName" $ }}
+  namespace: {{ $.Release.Namespace }}
+{{- end }}
+{{- end }}
