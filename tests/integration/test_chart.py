@@ -133,6 +133,9 @@ def test_served_namespaces_bound_the_rights() -> None:
         ("tolerations[0].operator=Exists", ("tolerations",), [{"operator": "Exists"}]),
         ("extraEnv[0].name=A,extraEnv[0].value=b", ("containers", 0, "env", 1), {"name": "A", "value": "b"}),
         ("serviceAccount.create=false,serviceAccount.name=own", ("serviceAccountName",), "own"),
+        ("hostUsers=false", ("hostUsers",), False),
+        ("dnsConfig.nameservers={10.0.0.10}", ("dnsConfig",), {"nameservers": ["10.0.0.10"]}),
+        ("extraEnvFrom[0].secretRef.name=more", ("containers", 0, "envFrom"), [{"secretRef": {"name": "more"}}]),
         ("metrics.port=9000", ("containers", 0, "ports", 0, "containerPort"), 9000),
     ],
 )  # fmt: skip
@@ -141,6 +144,34 @@ def test_a_value_reaches_the_pods(setting: str, path: tuple[str | int, ...], exp
     for step in path:
         found = found[step]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("switch", "kinds"),
+    [
+        ("podDisruptionBudget.enabled=true", {"PodDisruptionBudget"}),
+        ("networkPolicy.enabled=true", {"NetworkPolicy"}),
+        ("metrics.podMonitor.enabled=true", {"PodMonitor"}),
+        ("metrics.serviceMonitor.enabled=true", {"Service", "ServiceMonitor"}),
+        ("extraObjects[0].kind=ConfigMap", {"ConfigMap"}),
+    ],
+)
+def test_what_is_off_by_default_is_one_switch_away(switch: str, kinds: set[str]) -> None:
+    before = {document["kind"] for document in rendered()}
+    assert {document["kind"] for document in rendered(switch)} - before == kinds
+
+
+def test_two_kinds_of_scraping_at_once_are_refused() -> None:
+    switches = ("--set", "metrics.podMonitor.enabled=true,metrics.serviceMonitor.enabled=true")
+    assert "must not both be true" in try_helm("template", RELEASE, chart.CHART, *VERSION, *switches).stderr
+
+
+def test_the_crd_is_kept_unless_told_otherwise() -> None:
+    annotations = kind(rendered(), "CustomResourceDefinition")[0]["metadata"].get("annotations", {})
+    assert annotations["helm.sh/resource-policy"] == "keep"
+    let_go = kind(rendered("crds.keep=false"), "CustomResourceDefinition")[0]["metadata"].get("annotations", {})
+    assert "helm.sh/resource-policy" not in let_go
+    assert kind(rendered("crds.install=false"), "CustomResourceDefinition") == []
 
 
 def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
@@ -190,7 +221,8 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed(cluster: Contro
         return cluster.kubectl("get", "deployment", RELEASE, "-n", NAMESPACE, "-o", f"jsonpath={path}")
 
     assert image().endswith(":0.0.9")
-    helm("upgrade", RELEASE, tmp_path / "consumer-autoscaler-0.1.0.tgz", *where, "--set", "replicaCount=3")
+    more = "replicaCount=3,podDisruptionBudget.enabled=true,networkPolicy.enabled=true,rbac.aggregateClusterRoles=true"
+    helm("upgrade", RELEASE, tmp_path / "consumer-autoscaler-0.1.0.tgz", *where, "--set", more)
     assert image().endswith(":0.1.0")
     helm("rollback", RELEASE, "1", *where)
     assert image().endswith(":0.0.9")

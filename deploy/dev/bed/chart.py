@@ -59,8 +59,8 @@ def _schema(value: Any, path: str, said: dict[str, str]) -> dict[str, Any]:
         return {**described, "type": "array"}
     if path in ENUMS:
         return {**described, "enum": ENUMS[path]}
-    if isinstance(value, bool):
-        return {**described, "type": "boolean"}
+    if isinstance(value, bool) or value is None:
+        return {**described, "type": "boolean" if value is not None else ["boolean", "null"]}
     if isinstance(value, int):
         return {**described, "type": "integer", "minimum": 0}
     return {**described, "type": "string"}
