@@ -1,11 +1,9 @@
-"""A real Prometheus that scrapes pages of ours, where the program is there. The product only speaks its API."""
+"""A real Prometheus that scrapes pages of ours. The product only speaks its API."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,22 +11,11 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from bed.parts import program
+from bed.processes import die_with_parent, free_port
+
 SCRAPE_SECONDS = 1
 READY_SECONDS = 30.0
-
-
-def find_prometheus() -> Path | None:
-    """From the folder of ready programs or from PATH."""
-    folder = os.environ.get("CONSUMER_AUTOSCALER_PROGRAMS")
-    found = shutil.which("prometheus", path=folder) if folder else None
-    found = found or shutil.which("prometheus")
-    return Path(found) if found else None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
@@ -64,13 +51,14 @@ def configuration(port: int, pods: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def prometheus(program: Path, folder: Path, config: str) -> AsyncIterator[str]:
+async def prometheus(folder: Path, config: str) -> AsyncIterator[str]:
     """Its address, once it is ready."""
     file, port = folder / "prometheus.yml", free_port()
     file.write_text(config)
     process = await asyncio.create_subprocess_exec(
-        program, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn",
+        program("prometheus"), f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn",
         f"--web.listen-address=127.0.0.1:{port}", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=die_with_parent(os.getpid()),
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:

@@ -6,11 +6,10 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
-from tests.integration.prometheus_server import configuration, find_prometheus, pages, prometheus
+from tests.integration.prometheus_server import configuration, pages, prometheus
 
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
 from consumer_autoscaler.sources.presets import CustomMetric
@@ -18,12 +17,7 @@ from consumer_autoscaler.sources.prometheus import Ask, PrometheusMetrics
 from consumer_autoscaler.sources.prometheus_http import PrometheusHttp, Server
 from consumer_autoscaler.sources.promql import Scope, pods_of
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        find_prometheus() is None, reason="needs a prometheus on PATH (Debian: apt-get install prometheus)"
-    ),
-]
+pytestmark = pytest.mark.integration
 
 ODD_GROUP = 'team"a\\b|c.*'  # every character that means something in PromQL or in its regular expressions
 TICK_SECONDS = 0.25
@@ -111,8 +105,6 @@ def consumers() -> dict[str, Consumer]:
 @pytest.fixture(scope="module")
 async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A Prometheus that has scraped all pods for some seconds and goes on."""
-    program = find_prometheus()
-    assert isinstance(program, Path)
     served = consumers()
 
     async def work() -> None:
@@ -127,7 +119,7 @@ async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
         working = asyncio.create_task(work())
         stack.callback(working.cancel)
         config = configuration(port, namespaces)
-        address = await stack.enter_async_context(prometheus(program, tmp_path_factory.mktemp("prometheus"), config))
+        address = await stack.enter_async_context(prometheus(tmp_path_factory.mktemp("prometheus"), config))
         await asyncio.sleep(12)  # it begins to scrape after some seconds
         yield address
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.integration.prometheus_server import find_prometheus, prometheus
+from tests.integration.prometheus_server import prometheus
 from tests.unit.history_support import Point, points
 
+from bed.parts import program
 from consumer_autoscaler.cli import main
 from consumer_autoscaler.prometheus_range import range_queries
 from consumer_autoscaler.simulation.history_collect import collect
@@ -26,16 +27,7 @@ from consumer_autoscaler.simulation.history_queries import Wanted
 from consumer_autoscaler.simulation.trace import Trace
 from consumer_autoscaler.simulation.world import World
 
-PROMETHEUS = find_prometheus()
-PROMTOOL = None if PROMETHEUS is None else PROMETHEUS.with_name("promtool")
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        PROMTOOL is None or not PROMTOOL.exists(),
-        reason="needs a prometheus and promtool on PATH (Debian: apt-get install prometheus)",
-    ),
-]
+pytestmark = pytest.mark.integration
 
 HOURS = 3600.0
 PARTITIONS = 6
@@ -111,8 +103,6 @@ def _partitions(point: Point) -> Iterator[tuple[str, int, float, float]]:
 @pytest.fixture(scope="module")
 async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A Prometheus with the past up to now, scraped each 30 s."""
-    assert PROMETHEUS is not None
-    assert PROMTOOL is not None
     folder = tmp_path_factory.mktemp("past")
     begin = time.time() - 6 * HOURS
     lines: dict[str, list[str]] = {}
@@ -123,10 +113,10 @@ async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
                 lines.setdefault(name, [f"# TYPE {name} gauge"]).append(f"{series} {value} {begin + point.seconds:.3f}")
     text = folder / "past.om"
     text.write_text("\n".join(line for family in lines.values() for line in family) + "\n# EOF\n", encoding="utf-8")
-    command = [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", text, folder / "data"]
+    command = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", text, folder / "data"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    async with prometheus(PROMETHEUS, folder, "global: {scrape_interval: 30s}\n") as address:
+    async with prometheus(folder, "global: {scrape_interval: 30s}\n") as address:
         yield address
 
 

@@ -21,12 +21,17 @@ _BUILD_SECONDS = 3600.0  # a cold kube-apiserver took 210 s on two cores
 
 @dataclass(frozen=True, slots=True)
 class GoProgram:
-    """One main package of a published module; `defines` are linker values (`-X`), such as a version."""
+    """One main package of a published module; `defines` are linker values (`-X`), such as a version.
+
+    `module_version` is the module's, where that is not the program's; `tags` are build tags.
+    """
 
     module: str
     version: str
     package: str
     defines: tuple[str, ...] = ()
+    module_version: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def build(program: GoProgram, target: Path) -> None:
@@ -45,6 +50,7 @@ def build(program: GoProgram, target: Path) -> None:
                 # -mod=mod lets Go complete go.mod and go.sum; without the checkout there is no VCS to stamp.
                 [
                     *(go, "build", "-mod=mod", "-buildvcs=false", "-trimpath", "-ldflags", ldflags),
+                    *("-tags", ",".join(program.tags)),
                     *("-o", folder / "program", program.package),
                 ],
                 timeout_seconds=_BUILD_SECONDS,
@@ -55,15 +61,16 @@ def build(program: GoProgram, target: Path) -> None:
 
 
 def _module_file(go: str, program: GoProgram, folder: Path) -> str:
+    version = program.module_version or program.version
     said = run(
-        [go, "mod", "download", "-json", f"{program.module}@v{program.version}"],
+        [go, "mod", "download", "-json", f"{program.module}@v{version}"],
         timeout_seconds=1200,
         cwd=folder,
     )
     theirs = Path(json.loads(said)["GoMod"]).read_text()
     language = re.search(r"^go (\S+)", theirs, re.MULTILINE)
     lines = ["module bed", f"go {language.group(1) if language else '1.26'}"]
-    lines.append(f"require {program.module} v{program.version}")
+    lines.append(f"require {program.module} v{version}")
     # Kubernetes 1.36.3 publishes the folders under staging/ as k8s.io/NAME v0.36.3.
     staging = re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", theirs, re.MULTILINE)
     staged_version = f"v0.{program.version.partition('.')[2]}"

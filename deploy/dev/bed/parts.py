@@ -50,6 +50,7 @@ KUBERNETES_VERSION = "1.36.3"
 ETCD_VERSION = "3.6.16"
 KWOK_VERSION = "0.8.0"
 HELM_VERSION = "3.22.0"
+PROMETHEUS_VERSION = "3.16.0"
 ACTIONLINT_VERSION = "1.7.12"
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -74,18 +75,29 @@ def _kubernetes_release(name: str, target: Path, folder: Path) -> None:
     (folder / name).rename(target)
 
 
+def _published(base: str, stem: str, sums: str, inner: str, target: Path, folder: Path) -> None:
+    """The program `inner` of an archive whose checksum is in the release's own list of them."""
+    archive = folder / f"{stem}.tar.gz"
+    lines = (line.split() for line in read_text(f"{base}/{sums}").splitlines())
+    digests = {words[-1]: words[0] for words in lines if words}
+    if archive.name not in digests:
+        raise PartUnavailable(f"{base} has no {archive.name}")
+    download(f"{base}/{archive.name}", archive, digest=digests[archive.name])
+    with tarfile.open(archive) as files:
+        files.extract(inner, folder, filter="data")
+    (folder / inner).rename(target)
+
+
 def _etcd_release(name: str, target: Path, folder: Path) -> None:
     base = f"https://github.com/etcd-io/etcd/releases/download/v{ETCD_VERSION}"
     stem = f"etcd-v{ETCD_VERSION}-{'-'.join(_system())}"
-    archive = folder / f"{stem}.tar.gz"
-    lines = (line.split() for line in read_text(f"{base}/SHA256SUMS").splitlines())
-    sums = {words[-1]: words[0] for words in lines if words}
-    if archive.name not in sums:
-        raise PartUnavailable(f"etcd {ETCD_VERSION} has no release named {archive.name}")
-    download(f"{base}/{archive.name}", archive, digest=sums[archive.name])
-    with tarfile.open(archive) as files:
-        files.extract(f"{stem}/{name}", folder, filter="data")
-    (folder / stem / name).rename(target)
+    _published(base, stem, "SHA256SUMS", f"{stem}/{name}", target, folder)
+
+
+def _prometheus_release(name: str, target: Path, folder: Path) -> None:
+    base = f"https://github.com/prometheus/prometheus/releases/download/v{PROMETHEUS_VERSION}"
+    stem = f"prometheus-{PROMETHEUS_VERSION}.{'-'.join(_system())}"
+    _published(base, stem, "sha256sums.txt", f"{stem}/{name}", target, folder)
 
 
 def _kwok_release(name: str, target: Path, folder: Path) -> None:
@@ -103,15 +115,8 @@ def _kwok_release(name: str, target: Path, folder: Path) -> None:
 
 def _actionlint_release(name: str, target: Path, folder: Path) -> None:
     base = f"https://github.com/rhysd/actionlint/releases/download/v{ACTIONLINT_VERSION}"
-    archive = folder / f"actionlint_{ACTIONLINT_VERSION}_{'_'.join(_system())}.tar.gz"
-    lines = (line.split() for line in read_text(f"{base}/actionlint_{ACTIONLINT_VERSION}_checksums.txt").splitlines())
-    sums = {words[-1]: words[0] for words in lines if words}
-    if archive.name not in sums:
-        raise PartUnavailable(f"actionlint {ACTIONLINT_VERSION} has no release named {archive.name}")
-    download(f"{base}/{archive.name}", archive, digest=sums[archive.name])
-    with tarfile.open(archive) as files:
-        files.extract(name, folder, filter="data")
-    (folder / name).rename(target)
+    stem = f"actionlint_{ACTIONLINT_VERSION}_{'_'.join(_system())}"
+    _published(base, stem, f"actionlint_{ACTIONLINT_VERSION}_checksums.txt", name, target, folder)
 
 
 def _helm_release(name: str, target: Path, folder: Path) -> None:
@@ -133,6 +138,19 @@ def _kubernetes(name: str, *version_arguments: str) -> _Program:
     )
     module = GoProgram("k8s.io/kubernetes", KUBERNETES_VERSION, f"k8s.io/kubernetes/cmd/{name}", defines)
     return _Program("kubernetes", module, version_arguments or ("--version",), _kubernetes_release)
+
+
+def _prometheus(name: str) -> _Program:
+    module = "github.com/prometheus/prometheus"
+    go = GoProgram(
+        module,
+        PROMETHEUS_VERSION,
+        f"{module}/cmd/{name}",
+        (f"github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",),
+        module_version="0.{}{:02}.{}".format(*map(int, PROMETHEUS_VERSION.split("."))),  # 3.16.0 is v0.316.0
+        tags=("remove_all_sd",),  # the bed names its targets; discovery in every cloud is most of the build
+    )
+    return _Program("prometheus", go, ("--version",), _prometheus_release)
 
 
 # In build order: kube-apiserver compiles most of what the other Kubernetes programs share.
@@ -170,6 +188,8 @@ PROGRAMS = {
         ("-version",),
         _actionlint_release,
     ),
+    "prometheus": _prometheus("prometheus"),
+    "promtool": _prometheus("promtool"),
 }
 
 
