@@ -176,7 +176,11 @@ def test_the_crd_is_kept_unless_told_otherwise() -> None:
 
 def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
     documents = rendered(
-        "leaderElection.enabled=false", "replicaCount=1", "watchNamespaces={shop}", "extraArgs={--resync-seconds=60}"
+        "leaderElection.enabled=false",
+        "replicaCount=1",
+        "watchNamespaces={shop}",
+        "watchLabelSelector=team in (shop\\,billing)",
+        "extraArgs={--resync-seconds=60}",
     )
     arguments = kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
     parser = argparse.ArgumentParser()
@@ -184,6 +188,7 @@ def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
     assert arguments[0] == "run"
     options = parser.parse_args(arguments[1:])
     assert (options.leader_election, options.namespaces, options.resync_seconds) == (False, "shop", "60")
+    assert options.label_selector == "team in (shop,billing)"
 
 
 @pytest.fixture(scope="module")

@@ -141,11 +141,14 @@ class Kube:
         credentials: Credentials,
         *,
         namespaces: Sequence[str] = (),
+        label_selector: str = "",
         request_timeout_seconds: float = 10.0,
     ) -> None:
         self.credentials = credentials
         self.namespaces = tuple(namespaces)
         """The namespaces the operator serves; empty means all."""
+        self.label_selector = label_selector
+        """What the labels of the resources it serves match; empty means all."""
         self._transport = Transport(credentials, request_timeout_seconds=request_timeout_seconds)
 
     @classmethod
@@ -155,6 +158,7 @@ class Kube:
         *,
         context: str | None = None,
         namespaces: Sequence[str] = (),
+        label_selector: str = "",
         request_timeout_seconds: float = 10.0,
     ) -> Self:
         """As the given kubeconfig's user, else as the pod's service account, else by the default kubeconfig.
@@ -162,7 +166,12 @@ class Kube:
         Entering the context loads the credentials and raises CredentialsUnavailable; no request is made yet.
         """
         credentials = Credentials(kubeconfig, context=context)
-        return cls(credentials, namespaces=namespaces, request_timeout_seconds=request_timeout_seconds)
+        return cls(
+            credentials,
+            namespaces=namespaces,
+            label_selector=label_selector,
+            request_timeout_seconds=request_timeout_seconds,
+        )
 
     async def __aenter__(self) -> Self:
         await self._transport.open()
@@ -279,21 +288,27 @@ class Kube:
         return await self._transport.request("get", PLURAL, path)
 
     async def list_resources(self) -> list[Json]:
-        """All ConsumerAutoscalers of the served namespaces, as they were not before the call began."""
+        """All ConsumerAutoscalers that are served, as they were not before the call began."""
         found: list[Json] = []
         for namespace in self.scopes:
-            items, _ = await self._list(PLURAL, _collection(GROUP, VERSION, namespace, PLURAL))
+            items, _ = await self._list(PLURAL, _collection(GROUP, VERSION, namespace, PLURAL), self._selecting())
             found += items
         return found
 
     async def resources_are_served(self) -> bool:
-        """Whether the API server knows our resource type. False: the CRD is not installed (yet)."""
+        """Whether the API server knows our resource type. False: the CRD is not installed (yet).
+
+        Raises Invalid when it cannot read the label selector.
+        """
         path = f"{_collection(GROUP, VERSION, self.scopes[0], PLURAL)}"
         try:
-            await self._transport.request("list", PLURAL, path, query={"limit": "1"})
+            await self._transport.request("list", PLURAL, path, query={"limit": "1", **self._selecting()})
         except NotFound:
             return False
         return True
+
+    def _selecting(self) -> dict[str, str]:
+        return {"labelSelector": self.label_selector} if self.label_selector else {}
 
     async def annotate_resource(self, namespace: str, name: str, annotations: dict[str, str | None]) -> Json:
         """Sets annotations of a resource, or removes those that are None; gives the resource as it is then."""

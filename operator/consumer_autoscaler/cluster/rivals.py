@@ -1,5 +1,7 @@
 """Who else scales the same targets: HorizontalPodAutoscalers, and KEDA's ScaledObjects where their CRD is installed.
 
+With a label selector also ConsumerAutoscalers, since the older one of the same target may be another operator's.
+
 Two that scale one target undo each other's work. What is not served or may not be listed is no rival that can be
 seen: that is said once in the log, and looked for again now and then, as KEDA may be installed later.
 """
@@ -16,6 +18,7 @@ from typing import Any, Self
 
 from consumer_autoscaler.cluster.kube import Forbidden, Json, Kube, KubeError, NotFound, TargetKey
 from consumer_autoscaler.cluster.stream import Stream
+from consumer_autoscaler.resource.spec import GROUP, KIND, PLURAL, VERSION
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ HPA, SCALED_OBJECT = "HorizontalPodAutoscaler", "ScaledObject"
 _TYPES = {
     HPA: ("autoscaling", "v2", "horizontalpodautoscalers"),
     SCALED_OBJECT: ("keda.sh", "v1alpha1", "scaledobjects"),
+    KIND: (GROUP, VERSION, PLURAL),
 }
 _KEDA_PAUSED, _KEDA_PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
 _FALSE = frozenset({"0", "f", "F", "false", "False", "FALSE"})  # what KEDA reads as false; all else is true to it
@@ -46,7 +50,7 @@ class Rival:
         """What a person does about it, as a command."""
         if self.kind == SCALED_OBJECT:
             return f"kubectl annotate scaledobject {self.name} -n {self.namespace} {_KEDA_PAUSED}=true"
-        return f"kubectl delete hpa {self.name} -n {self.namespace}"
+        return f"kubectl delete {'cas' if self.kind == KIND else 'hpa'} {self.name} -n {self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class _Holding:
 
     target: TargetKey | None
     rival: Rival
+    since: tuple[str, str] = ("", "")  # of a ConsumerAutoscaler: when it was created, and its uid
 
 
 class Rivals:
@@ -72,6 +77,7 @@ class Rivals:
         self._streams = [
             _RivalStream(kube, kind, namespace, self._changed, first_backoff_seconds, look_again_seconds)
             for kind in _TYPES
+            if kind != KIND or kube.label_selector
             for namespace in kube.scopes
         ]
 
@@ -93,9 +99,16 @@ class Rivals:
         """Until it is known of each type what there is, or that it cannot be seen."""
         await asyncio.gather(*(stream.looked.wait() for stream in self._streams))
 
-    def of(self, target: TargetKey) -> Rival | None:
-        """Who else scales this target, None when nobody that can be seen does. A ScaledObject comes before its HPA."""
-        found = [self._holdings[key].rival for key in self._by_target.get(target, ())]
+    def of(self, target: TargetKey, uid: str) -> Rival | None:
+        """Who else scales the target of the resource with this uid, None when nobody that can be seen does.
+
+        A ScaledObject comes before its HPA. Of several ConsumerAutoscalers the oldest is everybody else's rival.
+        """
+        held = [self._holdings[key] for key in self._by_target.get(target, ())]
+        found = [holding.rival for holding in held if holding.rival.kind != KIND]
+        oldest = min((h for h in held if h.rival.kind == KIND), key=lambda holding: holding.since, default=None)
+        if oldest is not None and oldest.since[1] != uid:
+            found.append(oldest.rival)
         return max(found, key=lambda rival: (rival.kind == SCALED_OBJECT, rival.name), default=None)
 
     def _changed(self, key: tuple[str, str, str]) -> None:
@@ -160,6 +173,8 @@ class _RivalStream(Stream[tuple[str, str, str], _Holding]):
 def _cut(kind: str, item: Json) -> tuple[tuple[str, str, str], _Holding]:
     metadata, spec = item["metadata"], item.get("spec") or {}
     namespace, name = str(metadata["namespace"]), str(metadata["name"])
+    if kind == KIND:
+        return (kind, namespace, name), _cut_ours(namespace, name, metadata, spec.get("targetRef") or {})
     reference = spec.get("scaleTargetRef") or {}
     api, target_kind = str(reference.get("apiVersion") or "apps/v1"), str(reference.get("kind") or "Deployment")
     target: TargetKey | None = None
@@ -168,6 +183,12 @@ def _cut(kind: str, item: Json) -> tuple[tuple[str, str, str], _Holding]:
     owner = next((o for o in _owners(metadata) if o.get("kind") == SCALED_OBJECT), None) if kind == HPA else None
     rival = Rival(SCALED_OBJECT, namespace, str(owner["name"])) if owner else Rival(kind, namespace, name)
     return (kind, namespace, name), _Holding(target, rival)
+
+
+def _cut_ours(namespace: str, name: str, metadata: Json, reference: Json) -> _Holding:
+    target = TargetKey(namespace, str(reference.get("kind") or "Deployment"), str(reference.get("name") or ""))
+    since = str(metadata["creationTimestamp"]), str(metadata["uid"])
+    return _Holding(None if metadata.get("deletionTimestamp") else target, Rival(KIND, namespace, name), since)
 
 
 def _owners(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

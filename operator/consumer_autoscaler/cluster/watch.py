@@ -70,7 +70,7 @@ async def watch(
             return
         await kopf.operator(
             registry=_registry(fleet, kube, stop, closing),
-            settings=_settings(),
+            settings=_settings(kube.label_selector),
             identity="consumer-autoscaler",  # type: ignore[arg-type]  # kopf would ask for the user's name, which a
             # container's numeric user has not
             clusterwide=not kube.namespaces,
@@ -158,10 +158,12 @@ class _Endless:
             delay = min(delay * 2, LONGEST_BACKOFF_SECONDS)
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(label_selector: str) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True  # a stray peering object would freeze us; the Lease decides who works
     settings.scanning.disabled = True  # saves the rights on namespaces and CRDs
+    if label_selector:  # the API server tells of a resource that no longer matches as if it were deleted
+        settings.watching.label_selectors[GROUP, PLURAL] = label_selector
     settings.watching.server_timeout = 290
     settings.watching.client_timeout = 300
     settings.networking.request_timeout = 30

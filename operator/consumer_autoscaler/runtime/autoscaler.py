@@ -109,7 +109,7 @@ class Autoscaler:
         """Who else scales the target, and what to do about it; None when nobody does."""
         if self.conflict:
             return f"{self.conflict} is older and scales the same target: delete one of them"
-        rival = self._parts.rivals.of(self.key)
+        rival = self._parts.rivals.of(self.key, self.resource.uid)
         return None if rival is None else f"{rival.text} scales the same target; to end that: {rival.remedy}"
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ import sys
 from contextlib import AsyncExitStack, suppress
 
 from consumer_autoscaler.cluster.events import EventRecorder
-from consumer_autoscaler.cluster.kube import AccessQuestion, CredentialsUnavailable, Kube, KubeError
+from consumer_autoscaler.cluster.kube import AccessQuestion, CredentialsUnavailable, Invalid, Kube, KubeError
 from consumer_autoscaler.cluster.lease import Lease
 from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.secrets import Secrets
@@ -71,6 +71,7 @@ async def run(settings: Settings) -> int:
         kube = Kube.connect(
             settings.kubeconfig,
             namespaces=settings.namespaces,
+            label_selector=settings.label_selector,
             request_timeout_seconds=settings.request_timeout_seconds,
         )
         try:
@@ -113,6 +114,7 @@ async def run(settings: Settings) -> int:
         )
         await stack.enter_async_context(web)
         await _check_rights(kube, stop)
+        await _check_selector(kube)
         if settings.leader_election:
             if not await _acquired(lease, stop, stack):
                 return 0
@@ -124,7 +126,11 @@ async def run(settings: Settings) -> int:
         await _or_stop(targets.wait_synced(), stop)
         await _or_stop(_looked(rivals), stop)
         await stack.enter_async_context(resync)
-        log.info("operator=started namespaces=%s", ",".join(settings.namespaces) or "all")
+        log.info(
+            "operator=started namespaces=%s labels=%s",
+            ",".join(settings.namespaces) or "all",
+            settings.label_selector or "all",
+        )
         await watch(fleet, kube=kube, stop=stop, closing=(resync, fleet, lag, processing, events, targets, rivals, web))
     log.info("operator=stopped lease_lost=%s", lease.lost.is_set())
     return 1 if lease.lost.is_set() else 0
@@ -179,6 +185,17 @@ async def _check_rights(kube: Kube, stop: asyncio.Event) -> None:
         if missing:
             raise Unfit("missing rights, see the installed roles: " + "; ".join(q.text for q in missing))
         return
+
+
+async def _check_selector(kube: Kube) -> None:
+    """Ends with the API server's words: with a selector that it cannot read nothing would ever be served."""
+    if kube.label_selector:
+        try:
+            await kube.resources_are_served()
+        except Invalid as error:
+            raise Unfit(f"--label-selector {kube.label_selector!r}: {error.message}") from error
+        except KubeError as error:
+            log.warning("label_selector=unchecked error=%s", error)
 
 
 async def _acquired(lease: Lease, stop: asyncio.Event, stack: AsyncExitStack) -> bool:

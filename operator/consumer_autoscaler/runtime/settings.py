@@ -6,8 +6,9 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PREFIX = "CONSUMER_AUTOSCALER_"
 
@@ -23,6 +24,12 @@ class Settings(BaseModel):
 
     namespaces: tuple[str, ...] = Field(
         default=(), description="Namespaces to serve, separated by commas; all when empty."
+    )
+    label_selector: str = Field(
+        default="",
+        max_length=1000,
+        description="Serve only resources whose labels match, as in `shard=a` or `team in (shop,billing)`; all when"
+        " empty. Each part needs a Lease of its own: --lease-name.",
     )
     kubeconfig: Path | None = Field(
         default=None, description="Kubeconfig to use; in a pod its service account is the default."
@@ -51,6 +58,13 @@ class Settings(BaseModel):
     )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
     log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json.")
+
+    @model_validator(mode="after")
+    def _parts_do_not_share_a_lease(self) -> Self:
+        # With one Lease for two parts the second operator would stand by for ever, and its part be served by none.
+        if self.label_selector and self.leader_election and "lease_name" not in self.model_fields_set:
+            raise ValueError("--label-selector needs a --lease-name of its own, different for each part")
+        return self
 
     def effective_lease_namespace(self) -> str:
         """The namespace for the Lease: as set, else the pod's, else `default`."""
