@@ -279,7 +279,13 @@ async def test_series_live_as_long_as_their_resource(bed: Bed) -> None:
         f"consumer_autoscaler_status_current_replicas{{{label}}} 3.0",
         f"consumer_autoscaler_status_ready_replicas{{{label}}} 3.0",
         f'consumer_autoscaler_scale_total{{direction="up",{label}}} 1.0',
-        f'consumer_autoscaler_status_condition{{condition="Ready",{label}}} 1.0',
+        f'consumer_autoscaler_status_condition{{condition="Ready",reason="Working",{label}}} 1.0',
+        f'consumer_autoscaler_status_condition{{condition="ScalingLimited",reason="PartitionLimit",{label}}} 1.0',
+        f'consumer_autoscaler_info{{group="{site.name}",target="consumers",target_kind="Deployment",{label}}} 1.0',
+        'consumer_autoscaler_source_request_duration_seconds_bucket{source="kafka",result="ok",le="+Inf"}',
+        'consumer_autoscaler_kube_request_duration_seconds_count{verb="patch"}',
+        "consumer_autoscaler_operator_health_status 0.0",
+        f'consumer_autoscaler_managed_resources{{namespace="{site.name}"}} 1.0',
         "consumer_autoscaler_operator_leader 1.0",
     ):
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from consumer_autoscaler.cluster.errors import (
     Unauthorized,
 )
 from consumer_autoscaler.cluster.transport import Json, Transport
+from consumer_autoscaler.durations import Durations
 from consumer_autoscaler.resource.spec import GROUP, PLURAL, VERSION
 
 __all__ = [
@@ -188,6 +189,11 @@ class Kube:
         `error`.
         """
         return self._transport.requests
+
+    @property
+    def request_seconds(self) -> Mapping[str, Durations]:
+        """How long requests took, by verb, watches excepted."""
+        return self._transport.request_seconds
 
     @property
     def scopes(self) -> tuple[str | None, ...]:

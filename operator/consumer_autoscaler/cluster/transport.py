@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ import aiohttp
 
 from consumer_autoscaler.cluster.credentials import Credentials
 from consumer_autoscaler.cluster.errors import KubeUnreachable, error_from_answer
+from consumer_autoscaler.durations import Durations
 
 Json = dict[str, Any]
 
@@ -29,12 +30,14 @@ CONCURRENCY = 16
 class Transport:
     """One HTTP session to one API server.
 
-    `requests` counts by (verb, resource, code); the code is the HTTP status, or `timeout` or `error`.
+    `requests` counts by (verb, resource, code); the code is the HTTP status, or `timeout` or `error`. `request_seconds`
+    has how long they took by verb, without watches.
     """
 
     def __init__(self, credentials: Credentials, *, request_timeout_seconds: float) -> None:
         self.credentials = credentials
         self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.request_seconds: defaultdict[str, Durations] = defaultdict(Durations)
         self._timeout_seconds = request_timeout_seconds
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._quiet_until = float("-inf")  # monotonic; set by a 429 with Retry-After
@@ -135,7 +138,7 @@ class Transport:
         last: bool = False,
     ) -> Json | None:
         """The answer, or None for a 401 that is worth another try."""
-        code = "error"
+        code, begin = "error", time.monotonic()
         try:
             async with self._open.request(
                 _METHOD[verb],
@@ -161,6 +164,7 @@ class Transport:
             raise KubeUnreachable("BadAnswer", f"{verb} {resource}: the answer is not JSON") from error
         finally:
             self.requests[verb, resource, code] += 1
+            self.request_seconds[verb].observe(time.monotonic() - begin)
         if not isinstance(content, dict):
             raise KubeUnreachable("BadAnswer", f"{verb} {resource}: the answer is not an object")
         return content

@@ -61,6 +61,26 @@ class SourceReason(StrEnum):
     REBALANCING_LONG = "RebalancingLong"
     PROCESSING_TIME_FALLBACK = "ProcessingTimeFallback"
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it says why there is no reading, or none to decide on."""
+        return self in _SOURCE_FAILURES
+
+
+_SOURCE_FAILURES = frozenset(
+    {
+        SourceReason.BROKER_UNREACHABLE,
+        SourceReason.AUTHENTICATION_FAILED,
+        SourceReason.AUTHORIZATION_FAILED,
+        SourceReason.GROUP_NOT_FOUND,
+        SourceReason.TOPIC_NOT_FOUND,
+        SourceReason.MANUAL_ASSIGNMENT,
+        SourceReason.PARTIAL_READING,
+        SourceReason.PROCESSING_TIME_UNAVAILABLE,
+        SourceReason.KAFKA_CONNECT,
+    }
+)
+
 
 class ScaleReason(StrEnum):
     """Whether `/scale` of the target can be read and written."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
@@ -44,6 +44,7 @@ from consumer_autoscaler.resource.spec_schema import DeletionCost
 from consumer_autoscaler.runtime import act, least_work, tell
 from consumer_autoscaler.runtime.clock import Clock
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
+from consumer_autoscaler.runtime.metrics.meters import Counts, Meters
 from consumer_autoscaler.runtime.processing_time import ProcessingTimes
 from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 
@@ -64,19 +65,7 @@ class Parts:
     may_write: Callable[[], bool]  # the Lease, asked immediately before each write
     access: KafkaAccess
     rivals: Rivals
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one autoscaler has done since it began, for metrics."""
-
-    cycles: int = 0
-    failures: int = 0
-    ups: int = 0
-    downs: int = 0
-    scale_failures: int = 0
-    source_failures: int = 0
-    late_seconds: float = 0.0  # time spent above the promise
+    meters: Meters = field(default_factory=Meters)
 
 
 class Autoscaler:
@@ -98,6 +87,7 @@ class Autoscaler:
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
         self._able: Unavailable | None = None
         self._replicas_not_ready_since: float | None = None
+        self._began_at = 0.0  # the present cycle
 
     @property
     def conditions(self) -> tuple[Mapping[str, Any], ...]:
@@ -132,9 +122,10 @@ class Autoscaler:
                 try:
                     if not await self.cycle(subscription):
                         return
-                    self.counts.cycles += 1
+                    self._parts.meters.cycles += 1
+                    self._parts.meters.cycle_seconds.observe(self._parts.clock() - self._began_at)
                 except Exception as error:  # the cycle boundary: one defect must not end the autoscaler
-                    self.counts.failures += 1
+                    self._parts.meters.failed_cycles += 1
                     log.exception("cycle=failed resource=%s/%s", self.resource.namespace, self.resource.name)
                     await self._report_failure(error)
                     await asyncio.sleep(AFTER_A_FAILURE_SECONDS)
@@ -157,13 +148,15 @@ class Autoscaler:
     async def _observe(self, subscription: Subscription) -> Observation:
         """The reading comes first, since the cycle waits for it; the rest is as fresh as the reading then."""
         group = await subscription.next()
+        self._began_at = self._parts.clock()
         scale, pods_at = await self._scale()
         now = self._parts.clock()
         if isinstance(group, GroupReading):
             self.read_at = now
-        else:
-            self.counts.source_failures += group.reason is not SourceReason.NOT_READ_YET
         processing = await self._parts.processing.read(self.resource, self.history, pods_at, now)
+        for part in (group, processing):
+            if isinstance(part, Unavailable) and part.reason is not SourceReason.NOT_READ_YET:
+                self.counts.source_failures[part.reason.value] += 1
         return Observation(at=self._parts.clock(), group=group, scale=scale, processing=processing)
 
     async def _scale(self) -> tuple[Scale | Unavailable, TargetView | None]:
@@ -231,7 +224,7 @@ class Autoscaler:
             case act.Outcome.DROPPED:
                 log.info("dropped=%s to=%d why=%r", self.key.text, desired, written.message)
             case act.Outcome.FAILED:
-                self.counts.scale_failures += 1
+                self.counts.scale_failures[written.reason.value] += 1
                 self._able = Unavailable(written.reason, written.message)
                 log.warning("scale=failed target=%s to=%d error=%s", self.key.text, desired, written.message)
         return True

@@ -32,6 +32,8 @@ STOP_SECONDS = 2.0
 
 @dataclass(slots=True)
 class _Entry:
+    namespace: str
+    name: str
     generation: int
     annotated: dict[str, str]  # what pauses it: a change of annotations moves no generation
     created: str
@@ -55,6 +57,14 @@ class Fleet:
 
     def __iter__(self) -> Iterator[Autoscaler]:
         return (entry.autoscaler for entry in list(self._entries.values()) if entry.autoscaler is not None)
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Namespace and name of every resource, those with an invalid spec included."""
+        return ((entry.namespace, entry.name) for entry in list(self._entries.values()))
+
+    def invalid(self) -> Iterator[tuple[str, str]]:
+        """Of those whose spec cannot be worked with."""
+        return ((e.namespace, e.name) for e in list(self._entries.values()) if e.autoscaler is None)
 
     def find(self, namespace: str, name: str) -> Autoscaler | None:
         """The autoscaler of a resource, None when there is none or its spec is invalid."""
@@ -105,19 +115,20 @@ class Fleet:
             await asyncio.wait(self._ending, timeout=STOP_SECONDS)
 
     def _start(self, uid: str, generation: int, created: str, body: Mapping[str, Any], history: History | None) -> None:
-        pausing = annotated(body["metadata"])
+        metadata = body["metadata"]
+        pausing, who = annotated(metadata), (metadata["namespace"], metadata["name"])
         try:
             resource = parse(body)
         except InvalidSpec as problem:
             task = asyncio.create_task(self._report_invalid(body, generation, str(problem)))
-            self._entries[uid] = _Entry(generation, pausing, created, time.monotonic(), task, None)
+            self._entries[uid] = _Entry(*who, generation, pausing, created, time.monotonic(), task, None)
             return
         autoscaler = Autoscaler(resource, body, self._parts, history)
         holders = self._holders.setdefault(autoscaler.key, [])
         holders.append((created, uid, resource.name))
         holders.sort()
         task = asyncio.create_task(self._supervise(uid, autoscaler), name=f"autoscaler-{uid}")
-        self._entries[uid] = _Entry(generation, pausing, created, time.monotonic(), task, autoscaler)
+        self._entries[uid] = _Entry(*who, generation, pausing, created, time.monotonic(), task, autoscaler)
         self._settle_conflicts(autoscaler.key)
 
     async def _supervise(self, uid: str, autoscaler: Autoscaler) -> None:

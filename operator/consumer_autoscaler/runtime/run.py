@@ -21,7 +21,10 @@ from consumer_autoscaler.runtime.autoscaler import Parts
 from consumer_autoscaler.runtime.clock import steady_clock
 from consumer_autoscaler.runtime.fleet import Fleet
 from consumer_autoscaler.runtime.kafka_access import KafkaAccess
-from consumer_autoscaler.runtime.metrics import Snapshot, registry_with
+from consumer_autoscaler.runtime.metrics.loop_lag import LoopLag
+from consumer_autoscaler.runtime.metrics.meters import Meters
+from consumer_autoscaler.runtime.metrics.page import Page
+from consumer_autoscaler.runtime.metrics.process import Process
 from consumer_autoscaler.runtime.pauses import short_pauses
 from consumer_autoscaler.runtime.processing_time import ProcessingTimes
 from consumer_autoscaler.runtime.settings import Settings
@@ -102,13 +105,25 @@ async def run(settings: Settings) -> int:
         targets = Targets(kube)
         rivals = Rivals(kube)
         access = KafkaAccess(lag, secrets, settings.allow_passwords_without_tls)
-        fleet = Fleet(Parts(kube, targets, processing, events, clock, may_write, access, rivals))
+        meters = Meters()
+        fleet = Fleet(Parts(kube, targets, processing, events, clock, may_write, access, rivals, meters))
         resync = Resync(kube, fleet, interval_seconds=settings.resync_seconds)
+        health = _health(settings, lease, fleet, resync)
+        process = Process(
+            fleet=fleet,
+            kube=kube,
+            readings=lambda: lag.stats,
+            leader=may_write,
+            health=lambda: 2 if health.sick() else 0 if health.ready()[0] else 1,
+            listed_at=lambda: clock() - resync.age_seconds if resync.listed.is_set() else None,
+            meters=meters,
+            loop_lag=await stack.enter_async_context(LoopLag()),
+        )
         web = WebServer(
             host=settings.listen_host,
             port=settings.port,
-            registry=registry_with(Snapshot(lambda: fleet, kube, lambda: lag.stats, may_write)),
-            health=_health(settings, lease, fleet, resync),
+            page=Page(process),
+            health=health,
             kube=kube,
             bundle_of=lambda namespace, name: _bundle(fleet, namespace, name),
         )

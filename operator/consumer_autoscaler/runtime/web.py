@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
+import zlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from consumer_autoscaler.cluster.errors import KubeError
 from consumer_autoscaler.cluster.kube import AccessQuestion, Kube
@@ -18,6 +18,8 @@ from consumer_autoscaler.decision.bundle import Bundle, dump
 from consumer_autoscaler.resource.spec import GROUP, PLURAL
 
 log = logging.getLogger(__name__)
+
+_GZIP = 16 + zlib.MAX_WBITS  # what makes zlib write gzip's header
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,13 @@ class WebServer:
         *,
         host: str,
         port: int,
-        registry: CollectorRegistry,
+        page: Callable[[], AsyncIterator[bytes]],
         health: Health,
         kube: Kube,
         bundle_of: Callable[[str, str], Bundle | None],
     ) -> None:
         self._host, self.port = host, port
-        self._registry, self._health, self._kube, self._bundle_of = registry, health, kube, bundle_of
+        self._page, self._health, self._kube, self._bundle_of = page, health, kube, bundle_of
         app = web.Application()
         app.add_routes(
             [
@@ -71,10 +73,25 @@ class WebServer:
         """Stops listening. May be called twice."""
         await self._runner.cleanup()
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        # Thousands of series take tens of milliseconds of text: not on the loop that polls.
-        text = await asyncio.to_thread(generate_latest, self._registry)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        """Sent piece by piece as it is written, so neither the loop nor the memory has to hold all of it."""
+        answer = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        zipped = None
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            answer.headers["Content-Encoding"] = "gzip"
+            zipped = zlib.compressobj(level=1, wbits=_GZIP)
+        await answer.prepare(request)
+        pieces = self._page()
+        try:
+            async for piece in pieces:
+                if data := zipped.compress(piece) if zipped else piece:
+                    await answer.write(data)
+            if zipped:
+                await answer.write(zipped.flush())
+            await answer.write_eof()
+        except ConnectionError:
+            log.debug("metrics=broken off")
+        return answer
 
     async def _healthz(self, _: web.Request) -> web.Response:
         sick = self._health.sick()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
+
+from consumer_autoscaler.durations import Durations
 
 _RECENT_TICKS = 1024
 
@@ -12,9 +14,9 @@ _RECENT_TICKS = 1024
 class ReadingStats:
     """Counters since the start, over all clusters.
 
-    `readings` counts groups read well, `failures` groups that were Unavailable, by reason; `batches` counts
-    shared readings; `requests` counts requests by Kafka's name for them. Lateness is real minus planned
-    start of a tick.
+    `readings` counts groups read well, `failures` groups that were Unavailable, by reason; `batches` counts shared
+    readings; `requests` counts requests by Kafka's name for them, `request_seconds` has how long they took by how they
+    ended (`ok`, `timeout` or `error`). Lateness is real minus planned start of a tick.
     """
 
     readings: int = 0
@@ -22,6 +24,7 @@ class ReadingStats:
     batches: int = 0
     ticks_skipped: int = 0
     requests: Counter[str] = field(default_factory=Counter)
+    request_seconds: defaultdict[str, Durations] = field(default_factory=lambda: defaultdict(Durations))
     last_lateness_seconds: float = 0.0
     recent_lateness_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_TICKS))
     last_batch_seconds: float = 0.0
