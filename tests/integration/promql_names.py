@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
-from typing import Any, cast
 
-from consumer_autoscaler.runtime.metrics import PREFIX, Snapshot
-from consumer_autoscaler.sources.kafka.stats import ReadingStats
+from consumer_autoscaler.runtime.metrics.family import PREFIX, Kind
+from consumer_autoscaler.runtime.metrics.page import FAMILIES
 
 _SELECTOR = re.compile(rf"({PREFIX}\w+)(?:\{{([^}}]*)\}})?")
 _MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
-_SUFFIXES = {
-    "counter": ("_total",),
-    "gauge": ("",),
-    "histogram": ("_bucket", "_sum", "_count"),
-    "info": ("_info",),
-}
+_SUFFIXES = {Kind.COUNTER: ("",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
 TARGET_LABELS = frozenset({"job", "instance", "namespace", "pod", "container", "service", "endpoint", "le"})
 
 
 def series() -> dict[str, frozenset[str]]:
-    """The names of all series of the operator's collector, with their labels."""
-    kube = cast(Any, SimpleNamespace(requests={}))
-    snapshot = Snapshot(list, kube, ReadingStats, lambda: True)
+    """The names of all series of the operator's page, with their labels."""
     return {
-        metric.name + suffix: frozenset(metric._labelnames)  # type: ignore[attr-defined]
-        for metric in snapshot.collect()
-        for suffix in _SUFFIXES[metric.type]
+        family.full_name + suffix: frozenset(family.all_labels)
+        for family in FAMILIES
+        for suffix in _SUFFIXES[family.kind]
     }
 
 

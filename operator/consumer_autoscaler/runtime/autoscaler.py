@@ -126,6 +126,7 @@ class Autoscaler:
                     self._parts.meters.cycle_seconds.observe(self._parts.clock() - self._began_at)
                 except Exception as error:  # the cycle boundary: one defect must not end the autoscaler
                     self._parts.meters.failed_cycles += 1
+                    self.counts.failed_cycles += 1
                     log.exception("cycle=failed resource=%s/%s", self.resource.namespace, self.resource.name)
                     await self._report_failure(error)
                     await asyncio.sleep(AFTER_A_FAILURE_SECONDS)

@@ -40,6 +40,11 @@ class Family:
     labels: tuple[str, ...] = ()
 
     @property
+    def all_labels(self) -> tuple[str, ...]:
+        """Those of its own and, for a resource's series, the two that name it."""
+        return self.labels
+
+    @property
     def full_name(self) -> str:
         return PREFIX + self.name
 

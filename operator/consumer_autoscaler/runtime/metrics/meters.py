@@ -16,6 +16,7 @@ class Counts:
     downs: int = 0
     scale_failures: Counter[str] = field(default_factory=Counter)  # by ScaleReason
     source_failures: Counter[str] = field(default_factory=Counter)  # by SourceReason
+    failed_cycles: int = 0
     late_seconds: float = 0.0  # time spent above the promise
 
 

@@ -136,13 +136,6 @@ PROCESS_FAMILIES = (
         lines=_cycles,
     ),
     ProcessFamily(
-        name="reconcile_errors_total",
-        kind=Kind.COUNTER,
-        help="Cycles that failed: defects of the operator. The resource says `Ready=False/InternalError`.",
-        group=Group.OPERATOR,
-        lines=_one(lambda p: p.meters.failed_cycles),
-    ),
-    ProcessFamily(
         name="reconcile_time_seconds",
         kind=Kind.HISTOGRAM,
         help="How long a cycle took, from the reading of the group to the end of the report.",

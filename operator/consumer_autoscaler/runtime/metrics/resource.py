@@ -36,6 +36,10 @@ class ResourceFamily(Family):
 
     samples: Callable[[Autoscaler], Samples]
 
+    @property
+    def all_labels(self) -> tuple[str, ...]:
+        return ("namespace", "name", *self.labels)
+
 
 def labels_of(namespace: str, name: str) -> str:
     """The two labels that every series of a resource has."""
@@ -249,6 +253,13 @@ RESOURCE_FAMILIES = (
         group=Group.TROUBLE,
         labels=("reason",),
         samples=lambda a: _by_reason(a.counts.scale_failures),
+    ),
+    ResourceFamily(
+        name="reconcile_errors_total",
+        kind=Kind.COUNTER,
+        help="Cycles that failed: defects of the operator (`Ready=False/InternalError`); no series before the first.",
+        group=Group.TROUBLE,
+        samples=_one(lambda a: a.counts.failed_cycles or None),
     ),
     ResourceFamily(
         name="lost_records",
