@@ -21,7 +21,13 @@ CHART = REPOSITORY / "charts" / "consumer-autoscaler"
 OPEN = frozenset(
     {"podSecurityContext", "securityContext", "resources", "startupProbe", "livenessProbe", "readinessProbe"}
 )
+NUMBER_OR_PERCENTAGE = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]+%$"}
+TYPES = {
+    "podDisruptionBudget.minAvailable": NUMBER_OR_PERCENTAGE,
+    "podDisruptionBudget.maxUnavailable": NUMBER_OR_PERCENTAGE,
+}
 ENUMS = {
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": ["", "IfHealthyBudget", "AlwaysAllow"],
     "image.pullPolicy": ["Always", "IfNotPresent", "Never"],
     "logging.level": ["DEBUG", "INFO", "WARNING", "ERROR"],
     "logging.format": ["text", "json"],
@@ -48,9 +54,11 @@ def comments(text: str) -> dict[str, str]:
 
 def _schema(value: Any, path: str, said: dict[str, str]) -> dict[str, Any]:
     described = {"description": said[path]} if path in said else {}
+    if path in TYPES:
+        return {**described, **TYPES[path]}
     if isinstance(value, dict):
         if not value or path in OPEN:
-            return {**described, "type": "object"}
+            return {**described, "type": ["object", "null"] if path in OPEN else "object"}
         inner = {key: _schema(item, f"{path}.{key}".lstrip("."), said) for key, item in value.items()}
         # `global` is what a parent chart hands to all of its children.
         top = {} if path else {"global": {"type": "object"}}

@@ -2,7 +2,8 @@
 
 A program is built inside a small module of our own that requires the program's module. `go install` would
 refuse the modules that carry `replace` lines (Kubernetes, etcd). In a dependency Go ignores such lines, so
-those that matter, Kubernetes' staging modules, are written into our own file with their published versions.
+those that matter, Kubernetes' staging modules and forks under another name, are written into our own file with their
+published versions.
 """
 
 from __future__ import annotations
@@ -75,4 +76,9 @@ def _module_file(go: str, program: GoProgram, folder: Path) -> str:
     staging = re.findall(r"^\s*(k8s\.io/\S+) => \./staging/", theirs, re.MULTILINE)
     staged_version = f"v0.{program.version.partition('.')[2]}"
     lines += [f"replace {name} => {name} {staged_version}" for name in staging]
+    # A fork that is published under a name of its own can be taken as it is.
+    lines += [
+        "replace " + fork
+        for fork in re.findall(r"^(?:replace |\t)(\S+(?: v\S+)? => [^.\s]\S* v\S+)", theirs, re.MULTILINE)
+    ]
     return "\n".join(lines) + "\n"

@@ -14,22 +14,20 @@ The sources of a program, in this order, and the first that works is used:
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bed.fetch import PartUnavailable, download, locked, progress, read_text, scratch
+from bed import releases
+from bed.fetch import PartUnavailable, locked, progress, scratch
 from bed.gomodules import GoProgram, build
 from bed.jvm import KAFKA_NEWEST_VERSION, KAFKA_OLD_VERSION, KAFKA_VERSION, java, kafka_libs
 from bed.paths import cache
+from bed.releases import Release
 
 __all__ = [
     "ETCD_VERSION",
@@ -50,10 +48,11 @@ KUBERNETES_VERSION = "1.36.3"
 ETCD_VERSION = "3.6.16"
 KWOK_VERSION = "0.8.0"
 HELM_VERSION = "3.22.0"
+HELM4_VERSION = "4.3.1"
+HELM_UNITTEST_VERSION = "1.1.2"
+KUBECONFORM_VERSION = "0.8.0"
 PROMETHEUS_VERSION = "3.16.0"
 ACTIONLINT_VERSION = "1.7.12"
-
-_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,71 +60,7 @@ class _Program:
     product: str
     go: GoProgram
     version_arguments: tuple[str, ...]
-    release: Callable[[str, Path, Path], None]  # (name, target, scratch folder)
-
-
-def _system() -> tuple[str, str]:
-    """Operating system and architecture as Go and the release pages call them."""
-    return platform.system().lower(), _MACHINES.get(platform.machine().lower(), platform.machine().lower())
-
-
-def _kubernetes_release(name: str, target: Path, folder: Path) -> None:
-    url = f"https://dl.k8s.io/release/v{KUBERNETES_VERSION}/bin/{'/'.join(_system())}/{name}"
-    download(url, folder / name, digest=read_text(f"{url}.sha256").strip())
-    (folder / name).rename(target)
-
-
-def _published(base: str, stem: str, sums: str, inner: str, target: Path, folder: Path) -> None:
-    """The program `inner` of an archive whose checksum is in the release's own list of them."""
-    archive = folder / f"{stem}.tar.gz"
-    lines = (line.split() for line in read_text(f"{base}/{sums}").splitlines())
-    digests = {words[-1]: words[0] for words in lines if words}
-    if archive.name not in digests:
-        raise PartUnavailable(f"{base} has no {archive.name}")
-    download(f"{base}/{archive.name}", archive, digest=digests[archive.name])
-    with tarfile.open(archive) as files:
-        files.extract(inner, folder, filter="data")
-    (folder / inner).rename(target)
-
-
-def _etcd_release(name: str, target: Path, folder: Path) -> None:
-    base = f"https://github.com/etcd-io/etcd/releases/download/v{ETCD_VERSION}"
-    stem = f"etcd-v{ETCD_VERSION}-{'-'.join(_system())}"
-    _published(base, stem, "SHA256SUMS", f"{stem}/{name}", target, folder)
-
-
-def _prometheus_release(name: str, target: Path, folder: Path) -> None:
-    base = f"https://github.com/prometheus/prometheus/releases/download/v{PROMETHEUS_VERSION}"
-    stem = f"prometheus-{PROMETHEUS_VERSION}.{'-'.join(_system())}"
-    _published(base, stem, "sha256sums.txt", f"{stem}/{name}", target, folder)
-
-
-def _kwok_release(name: str, target: Path, folder: Path) -> None:
-    # KWOK publishes no checksum file; GitHub gives each asset's digest.
-    listing = f"https://api.github.com/repos/kubernetes-sigs/kwok/releases/tags/v{KWOK_VERSION}"
-    asset_name = f"{name}-{'-'.join(_system())}"
-    for asset in json.loads(read_text(listing))["assets"]:
-        algorithm, _, digest = (asset.get("digest") or "").partition(":")
-        if asset["name"] == asset_name and algorithm == "sha256":
-            download(asset["browser_download_url"], folder / name, digest=digest)
-            (folder / name).rename(target)
-            return
-    raise PartUnavailable(f"KWOK {KWOK_VERSION} has no release named {asset_name} with a sha256")
-
-
-def _actionlint_release(name: str, target: Path, folder: Path) -> None:
-    base = f"https://github.com/rhysd/actionlint/releases/download/v{ACTIONLINT_VERSION}"
-    stem = f"actionlint_{ACTIONLINT_VERSION}_{'_'.join(_system())}"
-    _published(base, stem, f"actionlint_{ACTIONLINT_VERSION}_checksums.txt", name, target, folder)
-
-
-def _helm_release(name: str, target: Path, folder: Path) -> None:
-    archive = folder / f"helm-v{HELM_VERSION}-{'-'.join(_system())}.tar.gz"
-    url = f"https://get.helm.sh/{archive.name}"
-    download(url, archive, digest=read_text(f"{url}.sha256sum").split()[0])
-    with tarfile.open(archive) as files:
-        files.extract(f"{'-'.join(_system())}/{name}", folder, filter="data")
-    (folder / "-".join(_system()) / name).rename(target)
+    release: Release
 
 
 def _kubernetes(name: str, *version_arguments: str) -> _Program:
@@ -137,7 +72,13 @@ def _kubernetes(name: str, *version_arguments: str) -> _Program:
         f"{version}.gitMinor={minor}",
     )
     module = GoProgram("k8s.io/kubernetes", KUBERNETES_VERSION, f"k8s.io/kubernetes/cmd/{name}", defines)
-    return _Program("kubernetes", module, version_arguments or ("--version",), _kubernetes_release)
+    return _Program("kubernetes", module, version_arguments or ("--version",), releases.kubernetes(KUBERNETES_VERSION))
+
+
+def _helm(version: str) -> _Program:
+    major = f"helm.sh/helm/v{version.partition('.')[0]}"
+    module = GoProgram(major, version, f"{major}/cmd/helm", (f"{major}/internal/version.version=v{version}",))
+    return _Program("helm", module, ("version", "--short"), releases.helm(version))
 
 
 def _prometheus(name: str) -> _Program:
@@ -150,7 +91,7 @@ def _prometheus(name: str) -> _Program:
         module_version="0.{}{:02}.{}".format(*map(int, PROMETHEUS_VERSION.split("."))),  # 3.16.0 is v0.316.0
         tags=("remove_all_sd",),  # the bed names its targets; discovery in every cloud is most of the build
     )
-    return _Program("prometheus", go, ("--version",), _prometheus_release)
+    return _Program("prometheus", go, ("--version",), releases.prometheus(PROMETHEUS_VERSION))
 
 
 # In build order: kube-apiserver compiles most of what the other Kubernetes programs share.
@@ -163,30 +104,43 @@ PROGRAMS = {
         "etcd",
         GoProgram("go.etcd.io/etcd/server/v3", ETCD_VERSION, "go.etcd.io/etcd/server/v3"),
         ("--version",),
-        _etcd_release,
+        releases.etcd(ETCD_VERSION),
     ),
     "kwok": _Program(
         "kwok",
         GoProgram("sigs.k8s.io/kwok", KWOK_VERSION, "sigs.k8s.io/kwok/cmd/kwok"),
         ("--version",),
-        _kwok_release,
+        releases.kwok(KWOK_VERSION),
     ),
-    "helm": _Program(
-        "helm",
-        GoProgram(
-            "helm.sh/helm/v3",
-            HELM_VERSION,
-            "helm.sh/helm/v3/cmd/helm",
-            (f"helm.sh/helm/v3/internal/version.version=v{HELM_VERSION}",),
-        ),
-        ("version", "--short"),
-        _helm_release,
-    ),
+    "helm": _helm(HELM_VERSION),
+    "helm4": _helm(HELM4_VERSION),
     "actionlint": _Program(
         "actionlint",
         GoProgram("github.com/rhysd/actionlint", ACTIONLINT_VERSION, "github.com/rhysd/actionlint/cmd/actionlint"),
         ("-version",),
-        _actionlint_release,
+        releases.actionlint(ACTIONLINT_VERSION),
+    ),
+    "helm-unittest": _Program(
+        "helm-unittest",
+        GoProgram(
+            "github.com/helm-unittest/helm-unittest",
+            HELM_UNITTEST_VERSION,
+            "github.com/helm-unittest/helm-unittest/cmd/helm-unittest",
+            (f"github.com/helm-unittest/helm-unittest/internal/build.version={HELM_UNITTEST_VERSION}",),
+        ),
+        ("--version",),
+        releases.helm_unittest(HELM_UNITTEST_VERSION),
+    ),
+    "kubeconform": _Program(
+        "kubeconform",
+        GoProgram(
+            "github.com/yannh/kubeconform",
+            KUBECONFORM_VERSION,
+            "github.com/yannh/kubeconform/cmd/kubeconform",
+            (f"main.version=v{KUBECONFORM_VERSION}",),
+        ),
+        ("-v",),
+        releases.kubeconform(KUBECONFORM_VERSION),
     ),
     "prometheus": _prometheus("prometheus"),
     "promtool": _prometheus("promtool"),
