@@ -136,6 +136,12 @@ def test_served_namespaces_bound_the_rights() -> None:
         ("hostUsers=false", ("hostUsers",), False),
         ("dnsConfig.nameservers={10.0.0.10}", ("dnsConfig",), {"nameservers": ["10.0.0.10"]}),
         ("extraEnvFrom[0].secretRef.name=more", ("containers", 0, "envFrom"), [{"secretRef": {"name": "more"}}]),
+        ("serviceAccount.automount=false", ("automountServiceAccountToken",), False),
+        ("livenessProbe.failureThreshold=9", ("containers", 0, "livenessProbe"),
+         {"failureThreshold": 9, "periodSeconds": 20, "timeoutSeconds": 5,
+          "httpGet": {"path": "/healthz", "port": "http"}}),
+        ("startupProbe.failureThreshold=90", ("containers", 0, "startupProbe", "failureThreshold"), 90),
+        ("readinessProbe.periodSeconds=2", ("containers", 0, "readinessProbe", "periodSeconds"), 2),
         ("metrics.port=9000", ("containers", 0, "ports", 0, "containerPort"), 9000),
     ],
 )  # fmt: skip
@@ -159,6 +165,85 @@ def test_a_value_reaches_the_pods(setting: str, path: tuple[str | int, ...], exp
 def test_what_is_off_by_default_is_one_switch_away(switch: str, kinds: set[str]) -> None:
     before = {document["kind"] for document in rendered()}
     assert {document["kind"] for document in rendered(switch)} - before == kinds
+
+
+def test_a_probe_can_be_left_out() -> None:
+    container = kind(rendered("livenessProbe=null"), "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    assert "livenessProbe" not in container
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_another_namespace_takes_all_that_is_in_one() -> None:
+    documents = rendered("namespaceOverride=elsewhere", "metrics.podMonitor.enabled=true")
+    assert {d["metadata"]["namespace"] for d in documents if "namespace" in d["metadata"]} == {"elsewhere"}
+    subjects = [subject for d in documents for subject in d.get("subjects", ())]
+    assert {subject["namespace"] for subject in subjects} == {"elsewhere"}
+    (monitor,) = kind(documents, "PodMonitor")
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["elsewhere"]}
+
+
+def test_common_labels_and_annotations_are_on_every_object() -> None:
+    more = (
+        "rbac.aggregateClusterRoles=true",
+        "metrics.serviceMonitor.enabled=true",
+        "podDisruptionBudget.enabled=true",
+    )
+    documents = rendered(
+        "commonLabels.team=a",
+        "commonAnnotations.owner=b",
+        "networkPolicy.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        *more,
+    )
+    assert len(documents) > 10
+    for document in documents:
+        metadata = document["metadata"]
+        assert metadata["labels"]["team"] == "a", metadata["name"]
+        assert metadata["annotations"]["owner"] == "b", metadata["name"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), {"maxUnavailable": 1}),
+        (("podDisruptionBudget.minAvailable=50%",), {"minAvailable": "50%"}),
+        (("podDisruptionBudget.minAvailable=0",), {"minAvailable": 0}),
+        (
+            ("podDisruptionBudget.unhealthyPodEvictionPolicy=AlwaysAllow",),
+            {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+        ),
+    ],
+)
+def test_a_disruption_budget_has_one_bound(settings: tuple[str, ...], expected: dict[str, Any]) -> None:
+    (budget,) = kind(rendered("podDisruptionBudget.enabled=true", *settings), "PodDisruptionBudget")
+    del budget["spec"]["selector"]
+    assert budget["spec"] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "endpoints"),
+    [("serviceMonitor", "ServiceMonitor", "endpoints"), ("podMonitor", "PodMonitor", "podMetricsEndpoints")],
+)
+def test_scraping_can_be_tuned(value: str, name: str, endpoints: str) -> None:
+    here = f"metrics.{value}"
+    settings = (
+        "enabled=true", "interval=5s", "scrapeTimeout=4s", "scheme=https", "honorLabels=false", "namespace=monitoring",
+        "additionalLabels.release=prometheus", "tlsConfig.insecureSkipVerify=true",
+        "relabelings[0].action=labeldrop", "metricRelabelings[0].action=drop",
+    )  # fmt: skip
+    (monitor,) = kind(rendered(*(f"{here}.{setting}" for setting in settings)), name)
+    assert monitor["metadata"]["namespace"] == "monitoring"
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["namespaceSelector"] == {"matchNames": [NAMESPACE]}
+    assert monitor["spec"][endpoints] == [
+        {
+            "port": "http", "interval": "5s", "scrapeTimeout": "4s", "scheme": "https", "honorLabels": False,
+            "tlsConfig": {"insecureSkipVerify": True},
+            "relabelings": [{"action": "labeldrop"}], "metricRelabelings": [{"action": "drop"}],
+        }
+    ]  # fmt: skip
+    (plain,) = kind(rendered(f"{here}.enabled=true"), name)
+    assert plain["spec"][endpoints] == [{"port": "http", "interval": "30s", "honorLabels": True}]
 
 
 def test_two_kinds_of_scraping_at_once_are_refused() -> None:

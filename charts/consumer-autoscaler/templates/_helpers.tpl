@@ -6,6 +6,9 @@
 {{- else }}{{ printf "%s-%s" .Release.Name (include "name" .) | trunc 63 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{- /* Where everything is that is in a namespace */ -}}
+{{- define "namespace" -}}{{ default .Release.Namespace .Values.namespaceOverride | trunc 63 | trimSuffix "-" }}{{- end }}
+
 {{- define "serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}{{ default (include "fullname" .) .Values.serviceAccount.name }}
 {{- else }}{{ default "default" .Values.serviceAccount.name }}{{ end }}
@@ -26,13 +29,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- /* (list $ NAME): an object's metadata but for its namespace */ -}}
+{{- /* (list $ NAME [MORE]): an object's metadata. MORE is a dict of namespace, labels and annotations, each optional */ -}}
 {{- define "metadata" -}}
 {{- $ := index . 0 -}}
+{{- $more := len . | eq 3 | ternary (last .) dict -}}
 name: {{ index . 1 }}
+{{- with $more.namespace }}
+namespace: {{ . }}
+{{- end }}
 labels:
   {{- include "labels" $ | nindent 2 }}
-{{- with $.Values.commonAnnotations }}
+  {{- with $more.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (default dict $more.annotations) $.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -46,10 +56,7 @@ annotations:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
 metadata:
-  {{- include "metadata" (list $ $role) | nindent 2 }}
-  {{- with $namespace }}
-  namespace: {{ . }}
-  {{- end }}
+  {{- include "metadata" (list $ $role (dict "namespace" $namespace)) | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
@@ -57,6 +64,19 @@ roleRef:
 subjects:
 - kind: ServiceAccount
   name: {{ include "serviceAccountName" $ }}
-  namespace: {{ $.Release.Namespace }}
+  namespace: {{ include "namespace" $ }}
 {{- end }}
+{{- end }}
+
+{{- /* (list $ MONITOR): what the endpoint of a ServiceMonitor and of a PodMonitor have in common */ -}}
+{{- define "endpoint" -}}
+{{- $monitor := index . 1 -}}
+port: http
+interval: {{ $monitor.interval }}
+{{- range $key := list "scrapeTimeout" "scheme" "relabelings" "metricRelabelings" "tlsConfig" }}
+{{- with index $monitor $key }}
+{{ $key }}: {{- if kindIs "string" . }} {{ . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end }}
+{{- end }}
+honorLabels: {{ $monitor.honorLabels }}
 {{- end }}
