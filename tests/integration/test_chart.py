@@ -1,73 +1,19 @@
-"""The Helm chart: what it renders, and install, upgrade, rollback and uninstall on a real API server."""
+"""The Helm chart: what it renders from which values."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.integration.wait import eventually
+from tests.integration.chart_support import NAMESPACE, RELEASE, VERSION, helm, kind, rendered, rules, try_helm
 
 from bed import chart
-from bed.controlplane import ControlPlane
-from bed.parts import KUBERNETES_VERSION, program
 from bed.paths import REPOSITORY
 from consumer_autoscaler.cli import run
 
 pytestmark = pytest.mark.integration
-
-RELEASE = NAMESPACE = "consumer-autoscaler"
-VERSION = ("--kube-version", KUBERNETES_VERSION)  # a Helm that was built from modules believes in an old one
-CRD = "consumerautoscalers.consumerautoscaler.dev"
-RESOURCE = {
-    "apiVersion": "consumerautoscaler.dev/v1alpha1",
-    "kind": "ConsumerAutoscaler",
-    "metadata": {"name": "kept", "namespace": "default"},
-    "spec": {
-        "targetRef": {"name": "payments"},
-        "maxReplicas": 3,
-        "sources": [{"name": "orders", "kafka": {"bootstrapServers": "kafka:9092", "consumerGroup": "payments"}}],
-        "objective": {"maxDelaySeconds": 60},
-    },
-}
-
-
-def try_helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [program("helm"), *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False
-    )
-
-
-def helm(*arguments: str | Path) -> str:
-    done = try_helm(*arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def rendered(*settings: str) -> list[dict[str, Any]]:
-    flags = [word for setting in settings for word in ("--set", setting)]
-    out = helm("template", RELEASE, chart.CHART, "--namespace", NAMESPACE, *VERSION, *flags)
-    return [document for document in yaml.safe_load_all(out) if document]
-
-
-def kind(documents: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [document for document in documents if document["kind"] == name]
-
-
-def rules(roles: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
-    return {
-        (group, resource, verb)
-        for role in roles
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
 
 
 def test_what_is_made_from_the_values_and_the_crd_is_up_to_date() -> None:
@@ -274,50 +220,3 @@ def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
     options = parser.parse_args(arguments[1:])
     assert (options.leader_election, options.namespaces, options.resync_seconds) == (False, "shop", "60")
     assert options.label_selector == "team in (shop,billing)"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    """A control plane of its own: other tests install the same names by kubectl."""
-    with ControlPlane() as plane:
-        plane.kubectl("create", "namespace", NAMESPACE)
-        plane.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-        yield plane
-
-
-def test_a_release_is_installed_upgraded_rolled_back_and_removed(cluster: ControlPlane, tmp_path: Path) -> None:
-    """The CRD comes with the chart, and both it and the resources outlive the release.
-
-    "Before" is the same chart under an older version: there was no release yet.
-    """
-    for version in ("0.0.9", "0.1.0"):
-        helm("package", chart.CHART, "--version", version, "--app-version", version, "--destination", tmp_path)
-    where = ("--namespace", NAMESPACE, "--kubeconfig", cluster.kubeconfig)
-
-    helm("install", RELEASE, tmp_path / "consumer-autoscaler-0.0.9.tgz", *where)
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=20s")
-    resource = tmp_path / "resource.json"
-    resource.write_text(json.dumps(RESOURCE))
-    cluster.kubectl("apply", "-f", str(resource))
-
-    def pods() -> list[Any]:
-        return list(json.loads(cluster.kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))["items"])
-
-    # The namespace enforces the restricted standard: pods that break it would never be created.
-    assert eventually(lambda: len(pods()) == 2, timeout_seconds=60)
-
-    def image() -> str:
-        path = "{.spec.template.spec.containers[0].image}"
-        return cluster.kubectl("get", "deployment", RELEASE, "-n", NAMESPACE, "-o", f"jsonpath={path}")
-
-    assert image().endswith(":0.0.9")
-    more = "replicaCount=3,podDisruptionBudget.enabled=true,networkPolicy.enabled=true,rbac.aggregateClusterRoles=true"
-    helm("upgrade", RELEASE, tmp_path / "consumer-autoscaler-0.1.0.tgz", *where, "--set", more)
-    assert image().endswith(":0.1.0")
-    helm("rollback", RELEASE, "1", *where)
-    assert image().endswith(":0.0.9")
-    helm("uninstall", RELEASE, *where)
-    assert cluster.try_kubectl("get", "deployment", RELEASE, "-n", NAMESPACE).returncode != 0
-    assert cluster.try_kubectl("get", "clusterrole", RELEASE).returncode != 0
-    kept = json.loads(cluster.kubectl("get", "cas", "kept", "-o", "json"))
-    assert kept["spec"]["maxReplicas"] == 3

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.integration.chart_support import RELEASE, VERSION, kind, rendered, try_helm
 from tests.integration.test_alerts import ALERTS, NAMES, promtool
-from tests.integration.test_chart import RELEASE, VERSION, kind, rendered, try_helm
 
 from bed import chart
 
