@@ -1,26 +1,26 @@
-{{- define "name" -}}{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}{{- end }}
+{{- define "consumer-autoscaler.name" -}}{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}{{- end }}
 
-{{- define "fullname" -}}
+{{- define "consumer-autoscaler.fullname" -}}
 {{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else if contains (include "name" .) .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name (include "name" .) | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- else if contains (include "consumer-autoscaler.name" .) .Release.Name }}{{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name (include "consumer-autoscaler.name" .) | trunc 63 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{- /* Where everything is that is in a namespace */ -}}
-{{- define "namespace" -}}{{ default .Release.Namespace .Values.namespaceOverride | trunc 63 | trimSuffix "-" }}{{- end }}
+{{- define "consumer-autoscaler.namespace" -}}{{ default .Release.Namespace .Values.namespaceOverride | trunc 63 | trimSuffix "-" }}{{- end }}
 
-{{- define "serviceAccountName" -}}
-{{- if .Values.serviceAccount.create }}{{ default (include "fullname" .) .Values.serviceAccount.name }}
+{{- define "consumer-autoscaler.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}{{ default (include "consumer-autoscaler.fullname" .) .Values.serviceAccount.name }}
 {{- else }}{{ default "default" .Values.serviceAccount.name }}{{ end }}
 {{- end }}
 
-{{- define "selectorLabels" -}}
-app.kubernetes.io/name: {{ include "name" . }}
+{{- define "consumer-autoscaler.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "consumer-autoscaler.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "labels" -}}
-{{ include "selectorLabels" . }}
+{{- define "consumer-autoscaler.labels" -}}
+{{ include "consumer-autoscaler.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- /* (list $ NAME [MORE]): an object's metadata. MORE is a dict of namespace, labels and annotations, each optional */ -}}
-{{- define "metadata" -}}
+{{- define "consumer-autoscaler.metadata" -}}
 {{- $ := index . 0 -}}
 {{- $more := len . | eq 3 | ternary (last .) dict -}}
 name: {{ index . 1 }}
@@ -38,7 +38,7 @@ name: {{ index . 1 }}
 namespace: {{ . }}
 {{- end }}
 labels:
-  {{- include "labels" $ | nindent 2 }}
+  {{- include "consumer-autoscaler.labels" $ | nindent 2 }}
   {{- with $more.labels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -48,28 +48,36 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{- /* The same in the operator's namespace, or in MORE's */ -}}
+{{- define "consumer-autoscaler.namespacedMetadata" -}}
+{{- $ := index . 0 -}}
+{{- $more := len . | eq 3 | ternary (last .) dict -}}
+{{- $namespace := default (include "consumer-autoscaler.namespace" $) $more.namespace -}}
+{{- include "consumer-autoscaler.metadata" (list $ (index . 1) (merge (dict "namespace" $namespace) $more)) }}
+{{- end }}
+
 {{- /* (list $ ROLE): the role in all namespaces, or in those that are served */ -}}
-{{- define "binding" -}}
+{{- define "consumer-autoscaler.binding" -}}
 {{- $ := index . 0 -}}{{- $role := index . 1 -}}
 {{- range $namespace := default (list "") $.Values.watchNamespaces }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ if $namespace }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}
 metadata:
-  {{- include "metadata" (list $ $role (dict "namespace" $namespace)) | nindent 2 }}
+  {{- include "consumer-autoscaler.metadata" (list $ $role (dict "namespace" $namespace)) | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
   name: {{ $role }}
 subjects:
 - kind: ServiceAccount
-  name: {{ include "serviceAccountName" $ }}
-  namespace: {{ include "namespace" $ }}
+  name: {{ include "consumer-autoscaler.serviceAccountName" $ }}
+  namespace: {{ include "consumer-autoscaler.namespace" $ }}
 {{- end }}
 {{- end }}
 
 {{- /* (list $ MONITOR): what the endpoint of a ServiceMonitor and of a PodMonitor have in common */ -}}
-{{- define "endpoint" -}}
+{{- define "consumer-autoscaler.endpoint" -}}
 {{- $monitor := index . 1 -}}
 port: http
 interval: {{ $monitor.interval }}
