@@ -37,6 +37,7 @@ def from_status(body: Mapping[str, Any]) -> str:
         *_learned(status),
         "",
         *_decision_of_status(status.get("decision") or {}),
+        *_alerts(status),
         "",
         "Conditions",
     ]
@@ -155,6 +156,12 @@ def _learned(status: Mapping[str, Any]) -> Iterator[str]:
             f"Learned    {_of(learned, 'capacityPerReplicaPerMinute')}/min per replica,"
             f" {_of(learned, 'startSeconds')} s until a pod is ready, {_of(learned, 'rebalanceSeconds')} s rebalance"
         )
+
+
+def _alerts(status: Mapping[str, Any]) -> Iterator[str]:
+    firing = [f"{alert.get('name')} since {alert.get('sinceTime')}" for alert in status.get("alerts") or ()]
+    if firing:
+        yield f"Alerts     {', '.join(firing)}"
 
 
 def _decision_of_status(decision: Mapping[str, Any]) -> Iterator[str]:

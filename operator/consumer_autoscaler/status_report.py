@@ -10,7 +10,7 @@ Body = Mapping[str, Any]
 Paint = Callable[[str, str], str]
 
 _COLUMNS = ("NAME", "TARGET", "MODE", "REPLICAS", "LAG", "DELAY", "PROMISE", "REASON")
-_WIDE = ("MIN", "MAX", "READY", "PARTITIONS", "ARRIVAL/MIN", "PER-REPLICA/MIN", "SCALED", "MESSAGE")
+_WIDE = ("MIN", "MAX", "READY", "PARTITIONS", "ARRIVAL/MIN", "PER-REPLICA/MIN", "SCALED", "ALERTS", "MESSAGE")
 _EVENTS_SHOWN = 10
 _MESSAGE_SHOWN = 120
 
@@ -65,7 +65,7 @@ def story(body: Body) -> tuple[str, str]:
     _, ready, message = condition(body, "Ready")
     if ready in ("Paused", "PartlyPaused"):
         return ready, message
-    for type_, bad in (("Backpressured", "True"), ("PromiseKept", "False")):
+    for type_, bad in (("Backpressured", "True"), ("PromiseKept", "False"), ("AlertFiring", "True")):
         is_status, reason, message = condition(body, type_)
         if is_status == bad:
             return reason, message
@@ -97,6 +97,7 @@ def _cells(body: Body, now: float) -> dict[str, str]:
         "PARTITIONS": _known(lag, "partitions"),
         "ARRIVAL/MIN": _known(rates, "arrivalPerMinute"),
         "PER-REPLICA/MIN": _known(rates, "capacityPerReplicaPerMinute"),
+        "ALERTS": ",".join(str(alert.get("name")) for alert in status.get("alerts") or ()) or "-",
         "SCALED": "-" if scaled is None else f"{_age(now - scaled)} ago",
         "MESSAGE": message if len(message) <= _MESSAGE_SHOWN else f"{message[: _MESSAGE_SHOWN - 1]}…",
     }
@@ -105,6 +106,7 @@ def _cells(body: Body, now: float) -> dict[str, str]:
 def _colour(body: Body) -> str:
     broken = any(condition(body, type_)[0] == "False" for type_ in ("Ready", "SourceHealthy", "AbleToScale"))
     behind = condition(body, "Backpressured")[0] == "True" or condition(body, "PromiseKept")[0] == "False"
+    behind = behind or condition(body, "AlertFiring")[0] == "True"
     return "red" if broken or not body.get("status") else "yellow" if behind else "green"
 
 

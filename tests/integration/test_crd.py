@@ -17,7 +17,14 @@ import yaml
 from bed import parts
 from bed.controlplane import ControlPlane
 from bed.paths import REPOSITORY
-from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType, DecisionReason, ReadyReason
+from consumer_autoscaler.decision.history import AlertMemory
+from consumer_autoscaler.decision.reasons import (
+    AlertReason,
+    ConditionStatus,
+    ConditionType,
+    DecisionReason,
+    ReadyReason,
+)
 from consumer_autoscaler.decision.values import Condition, Decision, Figures, ProcessingTime, Scale, Step
 from consumer_autoscaler.resource.crd import custom_resource_definition
 from consumer_autoscaler.resource.memory import Learned
@@ -105,6 +112,10 @@ FULL: dict[str, Any] = {
         "idleSeconds": 300,
         "unavailable": {"afterSeconds": 600, "atLeastReplicas": 2},
     },
+    "alerts": [
+        {"name": "far-behind", "lagMessages": 10_000, "forSeconds": 60},
+        {"name": "late", "delaySeconds": 120},
+    ],
 }
 
 
@@ -321,6 +332,9 @@ def test_what_must_be_there_is_asked_for_by_name(api: Api) -> None:
         ("sources.0.kafka.tls.caSecretRef.name", "other/ca", "must be the name of a Secret"),
         ("sources.0.kafka.tls.caSecretRef.key", "a/b", "must be a key of a Secret"),
         ("processingTime.sources.0.podMetrics.path", "metrics", "must be a path that begins with '/', without a query"),
+        ("alerts.0", {"name": "a"}, "exactly one of `lagMessages` and `delaySeconds` must be set"),
+        ("alerts.0.delaySeconds", 60, "exactly one of `lagMessages` and `delaySeconds` must be set"),
+        ("alerts.0.name", "Far", "must be a short name: lower-case letters, digits and '-'"),
     ],
 )
 def test_what_a_single_type_cannot_say_is_refused_with_its_remedy(
@@ -367,9 +381,17 @@ def example_status(generation: int) -> dict[str, Any]:
     return build(
         generation=generation,
         now=1_800_000_000,
-        conditions=[Condition(ConditionType.READY, ConditionStatus.TRUE, ReadyReason.WORKING, "works")],
+        conditions=[
+            Condition(ConditionType.READY, ConditionStatus.TRUE, ReadyReason.WORKING, "works"),
+            Condition(ConditionType.ALERT_FIRING, ConditionStatus.TRUE, AlertReason.THRESHOLD_CROSSED, "late: words"),
+        ],
         previous={},
-        learned=Learned(capacity_per_replica_per_second=8, start_seconds=9, last_scale_at=1_800_000_000),
+        learned=Learned(
+            capacity_per_replica_per_second=8,
+            start_seconds=9,
+            last_scale_at=1_800_000_000,
+            alerts=(AlertMemory("late", 1_800_000_000, firing=True),),
+        ),
         decision=Decision(
             at=1_800_000_000,
             desired=4,
@@ -399,9 +421,9 @@ def test_a_status_is_stored_as_built_and_shown(plane: ControlPlane, api: Api) ->
     assert " ".join(head.split()) == ("NAME TARGET GROUP MIN MAX CURRENT DESIRED LAG READY LIMITED MODE AGE")
     assert " ".join(row.split()[:-1]) == "shown payments payments 1 20 3 4 1234 True Unknown Active"
     head, row = plane.kubectl("get", "cas", "shown", namespace, "-o", "wide").splitlines()
-    assert head.split()[11:] == ["PARTITIONS", "DELAY", "LASTSCALE", "REASON", "AGE"]
+    assert head.split()[11:] == ["PARTITIONS", "DELAY", "LASTSCALE", "REASON", "ALERT", "AGE"]
     assert row.split()[11:13] == ["8", "56"]
-    assert row.split()[14] == "ScaleUp"
+    assert row.split()[14:16] == ["ScaleUp", "True"]
 
 
 def test_the_category_lists_the_resources(plane: ControlPlane, api: Api) -> None:

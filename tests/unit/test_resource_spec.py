@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bed.paths import REPOSITORY
-from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
+from consumer_autoscaler.decision.values import Alert, IsolationLevel, Mode, OffsetReset, Policy, ReplicaSteps
 from consumer_autoscaler.resource.access import SecretKey, TlsAccess
 from consumer_autoscaler.resource.processing import OwnMetric, PodMetrics, Prometheus
 from consumer_autoscaler.resource.processing_schema import MetricsPer, MetricsPreset
@@ -102,6 +102,9 @@ def test_every_field_reaches_its_place() -> None:
           activationLagMessages: 9
           idleSeconds: 0
           unavailable: {afterSeconds: 600, atLeastReplicas: 5}
+        alerts:
+        - {name: far-behind, lagMessages: 10000, forSeconds: 60}
+        - {name: late, delaySeconds: 120}
     """)
     resource = parse(body(spec))
     assert resource.target == Target(TargetKind.STATEFUL_SET, "writer", "apps")
@@ -135,6 +138,10 @@ def test_every_field_reaches_its_place() -> None:
         idle_seconds=0,
         unavailable_after_seconds=600,
         unavailable_at_least_replicas=5,
+        alerts=(
+            Alert(name="far-behind", lag_messages=10_000, for_seconds=60),
+            Alert(name="late", delay_seconds=120),
+        ),
     )
 
 
@@ -236,6 +243,12 @@ def test_fields_of_a_newer_version_are_ignored() -> None:
             {"sources": [{"prometheus": {"address": "file:///etc/passwd"}}]},
             "prometheus.address: must be http:// or https://",
         ),
+        ("alerts", [{"name": "a"}], "spec.alerts[0]: exactly one of `lagMessages` and `delaySeconds` must be set"),
+        ("alerts", [{"name": "a", "lagMessages": 1, "delaySeconds": 1}], "spec.alerts[0]: exactly one of"),
+        ("alerts", [{"name": "A", "lagMessages": 1}], "spec.alerts[0].name: must be a short name"),
+        ("alerts", [{"name": "a", "lagMessages": 0}], "spec.alerts[0].lagMessages: must be at least 1"),
+        ("alerts", [{"name": "a", "lagMessages": 1}] * 2, "spec: alerts must have different names"),
+        ("alerts", [{"name": f"a{n}", "lagMessages": 1} for n in range(5)], "spec.alerts: must have at most 4 entries"),
         ("capacity", {}, "spec.capacity.expectedRecordsPerMinute: is required"),
         ("processingTime", {"sources": [{}]}, "spec.processingTime.sources[0]: exactly one kind of source"),
         ("scaling.pollIntervalSeconds", 7, "spec.scaling.pollIntervalSeconds: must be one of 1, 2, 5, 10"),

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer_autoscaler.decision.history import AlertMemory, History
 from consumer_autoscaler.decision.reasons import (
+    AlertReason,
     BackpressureReason,
     ConditionStatus,
     ConditionType,
@@ -33,7 +35,7 @@ from consumer_autoscaler.decision.values import (
 )
 from consumer_autoscaler.resource.memory import Learned, learned_from, learned_of, rfc3339
 from consumer_autoscaler.resource.status import MAX_STATUS_BYTES, build, material_change, merge_patch
-from consumer_autoscaler.resource.status_schema import Status
+from consumer_autoscaler.resource.status_schema import MAX_ALERTS, Status
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 T, F, U = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -134,7 +136,7 @@ def test_what_is_not_known_is_absent_and_never_zero() -> None:
 def test_every_condition_is_set_from_the_first_write() -> None:
     """A type nobody speaks about yet is Unknown, and each condition carries the generation."""
     written = status(decision=None)
-    assert {each["type"] for each in written["conditions"]} == set(ConditionType)
+    assert {each["type"] for each in written["conditions"]} == set(ConditionType) - {ConditionType.ALERT_FIRING}
     assert condition(written, "PromiseKept")["status"] == "Unknown"
     assert condition(written, "Ready")["status"] == "True"
     assert all(each["observedGeneration"] == 7 for each in written["conditions"])
@@ -156,6 +158,9 @@ def test_the_transition_time_changes_only_when_the_status_flips() -> None:
 TEXT = st.text(max_size=1500)
 
 
+FOUR_ALERTS = tuple(AlertMemory(f"{number}".rjust(63, "a"), NOW, firing=True) for number in range(MAX_ALERTS))
+
+
 @given(message=TEXT, step=TEXT, steps=st.integers(0, 40), number=st.integers(0, 2**53))
 def test_a_status_fits_the_schema_and_four_kibibytes(message: str, step: str, steps: int, number: int) -> None:
     """However long the messages are, the result fits the CRD's schema and 4 KiB, and no number is lost."""
@@ -163,10 +168,14 @@ def test_a_status_fits_the_schema_and_four_kibibytes(message: str, step: str, st
         DECISION,
         message=message,
         steps=tuple(Step("PartitionLimit", 10_000, step) for _ in range(steps)),
-        conditions=tuple(replace(each, message=message) for each in DECISION.conditions),
+        conditions=(
+            *(replace(each, message=message) for each in DECISION.conditions),
+            Condition(ConditionType.ALERT_FIRING, T, AlertReason.THRESHOLD_CROSSED, message),
+        ),
         figures=replace(DECISION.figures, lag_messages=number),
     )
-    written = status(decision=decision, conditions=(replace(READY, message=message), ABLE))
+    learned = Learned(alerts=FOUR_ALERTS)
+    written = status(decision=decision, conditions=(replace(READY, message=message), ABLE), learned=learned)
     compact = json.dumps(written, ensure_ascii=False, separators=(",", ":"))
     assert len(compact.encode()) <= MAX_STATUS_BYTES
     assert written["lag"]["messages"] == number
@@ -199,6 +208,7 @@ def test_an_unchanged_status_is_not_written_again() -> None:
         {"conditions": (replace(READY, reason=ReadyReason.OBSERVING), ABLE)},
         {"generation": 8},
         {"learned": Learned(start_seconds=8.2, last_scale_at=NOW)},
+        {"learned": Learned(start_seconds=8.2, alerts=(AlertMemory("late", NOW, firing=True),))},
     ],
 )
 def test_replicas_conditions_reasons_and_scalings_are_written_at_once(changes: dict[str, Any]) -> None:
@@ -323,6 +333,13 @@ def test_a_restart_finds_what_was_learned(
         assert NOW - ago <= found.last_scale_at <= NOW
 
 
+def test_a_restart_finds_the_alerts_that_fire() -> None:
+    """Or it would resolve them and raise them anew. Those that only wait are not kept."""
+    firing = AlertMemory("late", NOW - 100, firing=True)
+    history = History(alerts=(firing, AlertMemory("far-behind", NOW), AlertMemory("quiet")))
+    assert learned_from(status(learned=learned_of(history)), NOW).history().alerts == (firing,)
+
+
 def test_a_last_scaling_in_the_future_counts_as_just_now() -> None:
     """A clock that was set back must not freeze the replicas until the old time comes again."""
     assert learned_from({"lastScaleTime": rfc3339(NOW + 86_400)}, NOW).last_scale_at == NOW
@@ -336,6 +353,8 @@ def test_a_last_scaling_in_the_future_counts_as_just_now() -> None:
         {"learned": [], "lastScaleTime": 5},
         {"learned": {"startSeconds": "5", "rebalanceSeconds": -1}, "lastScaleTime": "soon"},
         {"learned": {"capacityPerReplicaPerMinute": 0}, "lastScaleTime": "2027-01-15"},
+        {"alerts": {"name": "late"}},
+        {"alerts": ["late", {"name": 5, "sinceTime": "2027-01-15T08:00:00Z"}, {"name": "late", "sinceTime": "soon"}]},
     ],
 )
 def test_a_strange_status_teaches_nothing(strange: dict[str, Any]) -> None:
@@ -345,6 +364,12 @@ def test_a_strange_status_teaches_nothing(strange: dict[str, Any]) -> None:
 
 def test_a_history_starts_with_what_was_learned_and_knows_no_more() -> None:
     """What goes into the history at a restart is what comes out of it again, without priors."""
-    learned = Learned(capacity_per_replica_per_second=12.5, start_seconds=9, rebalance_seconds=3, last_scale_at=NOW)
+    learned = Learned(
+        capacity_per_replica_per_second=12.5,
+        start_seconds=9,
+        rebalance_seconds=3,
+        last_scale_at=NOW,
+        alerts=(AlertMemory("late", NOW, firing=True),),
+    )
     assert learned_of(learned.history()) == learned
     assert learned_of(Learned().history()) == Learned()

@@ -10,6 +10,7 @@ import pytest
 
 from consumer_autoscaler import status_report
 from consumer_autoscaler.cli.colours import painted
+from consumer_autoscaler.explain import from_status
 
 NOW = 1_800_000_000.0
 
@@ -51,6 +52,8 @@ def test_a_row_has_the_numbers() -> None:
         ((("Ready", "True", "Working"), ("Backpressured", "False", "KeepingUp")), "AtDemand"),
         ((("Ready", "True", "Working"), ("Backpressured", "True", "MaxReplicas")), "MaxReplicas"),
         ((("Ready", "True", "Working"), ("PromiseKept", "False", "DelayAbovePromise")), "DelayAbovePromise"),
+        ((("Ready", "True", "Working"), ("AlertFiring", "True", "ThresholdCrossed")), "ThresholdCrossed"),
+        ((("Ready", "True", "Working"), ("AlertFiring", "False", "WithinThresholds")), "AtDemand"),
         ((("Ready", "True", "Paused"), ("Backpressured", "True", "MaxReplicas")), "Paused"),
         ((("SourceHealthy", "False", "BrokerUnreachable"), ("Ready", "True", "Paused")), "BrokerUnreachable"),
         ((("SourceHealthy", "False", "BrokerUnreachable"), ("Ready", "False", "Conflicted")), "Conflicted"),
@@ -59,6 +62,16 @@ def test_a_row_has_the_numbers() -> None:
 )
 def test_the_gravest_word_is_shown(conditions: tuple[tuple[str, str, str], ...], word: str) -> None:
     assert status_report.story(body(*conditions))[0] == word
+
+
+def test_alerts_that_fire_are_named() -> None:
+    """In the wide table, and on the screen of one resource with the time."""
+    late = {"name": "late", "sinceTime": "2027-01-15T07:00:00Z"}
+    one = body(("AlertFiring", "True", "ThresholdCrossed"), alerts=[{**late, "name": "far-behind"}, late])
+    assert row(one, wide=True)["ALERTS"] == "far-behind,late"
+    assert row(body(), wide=True)["ALERTS"] == "-"
+    assert "Alerts     far-behind since 2027-01-15T07:00:00Z, late since 2027-01-15T07:00:00Z" in from_status(one)
+    assert "Alerts" not in from_status(body())
 
 
 def test_events_are_in_order_with_their_age_and_count() -> None:

@@ -15,9 +15,11 @@ REF = ObjectRef("consumerautoscaler.dev/v1alpha1", "ConsumerAutoscaler", "shop",
 class Recorder:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.notes: list[str] = []
 
     def record(self, regarding: ObjectRef, kind: str, reason: str, note: str, **more: Any) -> None:
         self.seen.append((kind, str(reason)))
+        self.notes.append(note)
 
 
 def status(type_: str, status_: str, reason: str) -> dict[str, Any]:
@@ -62,3 +64,33 @@ def test_what_begins_well_is_no_news() -> None:
     tell.transitions(cast(EventRecorder, recorder), REF, {}, status("Backpressured", "False", "KeepingUp"))
     tell.transitions(cast(EventRecorder, recorder), REF, {}, status("PromiseKept", "True", "WithinPromise"))
     assert recorder.seen == []
+
+
+def alerting(message: str, *names: str) -> dict[str, Any]:
+    condition = {"type": "AlertFiring", "status": "True", "reason": "ThresholdCrossed", "message": message}
+    return {"conditions": [condition] if message else [], "alerts": [{"name": name} for name in names]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        (alerting("none"), alerting("late: words", "late"), [("Warning", "AlertFiring", "late: words")]),
+        (alerting("late: words", "late"), alerting("late: other words", "late"), []),
+        (
+            alerting("a: words", "a"),
+            alerting("b: words", "b"),
+            [("Warning", "AlertFiring", "b: words"), ("Normal", "AlertResolved", "a: resolved; b: words")],
+        ),
+        (
+            alerting("words", "b", "a"),
+            alerting(""),
+            [("Normal", "AlertResolved", "a, b: resolved; the spec has no alerts any more")],
+        ),
+    ],
+)
+def test_an_alert_is_told_when_it_begins_and_when_it_ends(
+    before: dict[str, Any], after: dict[str, Any], events: list[tuple[str, str, str]]
+) -> None:
+    recorder = Recorder()
+    tell.transitions(cast(EventRecorder, recorder), REF, before, after)
+    assert [(kind, reason, note) for (kind, reason), note in zip(recorder.seen, recorder.notes, strict=True)] == events

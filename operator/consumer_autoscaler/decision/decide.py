@@ -8,6 +8,7 @@ decision.
 from __future__ import annotations
 
 from consumer_autoscaler.decision import diagnosis
+from consumer_autoscaler.decision.alerts import alert_firing
 from consumer_autoscaler.decision.backpressure import backpressured
 from consumer_autoscaler.decision.demand import (
     Demand,
@@ -186,6 +187,8 @@ def _decision(
         conditions.append(diagnosis.scaling_limited(Proposal(desired)))
     conditions.append(backpressured(policy, observation, history, levels))
     conditions.append(diagnosis.promise_kept(policy, observation, history))
+    if (alerting := alert_firing(policy, observation, history)) is not None:
+        conditions.append(alerting)
     return Decision(
         at=now,
         desired=desired,

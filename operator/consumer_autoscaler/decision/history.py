@@ -89,6 +89,15 @@ class Useless:
     refuted: bool = False  # more replicas did help after all; nothing is blocked any more
 
 
+@dataclass(frozen=True, slots=True)
+class AlertMemory:
+    """An alert of the spec, once its figure was known: since when that is above the threshold, and whether it fires."""
+
+    name: str
+    crossed_at: float | None = None
+    firing: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """The memory of one autoscaler. `began_at` is when it began to see for itself (None: nothing seen yet)."""
@@ -132,6 +141,7 @@ class History:
     levels: tuple[LevelMemory, ...] = ()
     active_at: float | None = None  # last time there was work, for the way to zero
     wanted: tuple[tuple[float, int], ...] = ()  # (time, count) by `lagPerReplica`, highest first, for slow downs
+    alerts: tuple[AlertMemory, ...] = ()
 
     @property
     def start_seconds(self) -> float:

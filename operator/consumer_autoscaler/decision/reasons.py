@@ -18,6 +18,7 @@ class ConditionType(StrEnum):
     SCALING_LIMITED = "ScalingLimited"
     BACKPRESSURED = "Backpressured"
     PROMISE_KEPT = "PromiseKept"
+    ALERT_FIRING = "AlertFiring"
 
 
 class ConditionStatus(StrEnum):
@@ -135,6 +136,14 @@ class PromiseReason(StrEnum):
     LAG_UNKNOWN = "LagUnknown"
 
 
+class AlertReason(StrEnum):
+    """Whether an alert of the spec fires."""
+
+    THRESHOLD_CROSSED = "ThresholdCrossed"
+    WITHIN_THRESHOLDS = "WithinThresholds"
+    LAG_UNKNOWN = "LagUnknown"
+
+
 class DecisionReason(StrEnum):
     """The one word for what a decision did."""
 
@@ -204,6 +213,7 @@ class EventReason(StrEnum):
     PAUSED = "Paused"
     RESUMED = "Resumed"
     READY_AGAIN = "ReadyAgain"
+    ALERT_RESOLVED = "AlertResolved"
     # Warning
     SOURCE_FAILED = "SourceFailed"
     OFFSET_BEYOND_END = "OffsetBeyondEnd"
@@ -220,5 +230,6 @@ class EventReason(StrEnum):
     SPEC_INVALID = "SpecInvalid"
     REPLICAS_NOT_READY = "ReplicasNotReady"
     PROMISE_BROKEN = "PromiseBroken"
+    ALERT_FIRING = "AlertFiring"
     BACKPRESSURED = "Backpressured"
     INTERNAL_ERROR = "InternalError"

@@ -74,6 +74,20 @@ class Calmness(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """What a person wants to be told of. Exactly one of `lag_messages` and `delay_seconds` is set."""
+
+    name: str
+    lag_messages: int | None = None
+    delay_seconds: int | None = None
+    for_seconds: int = 0
+
+    @property
+    def threshold(self) -> int:
+        return self.lag_messages if self.lag_messages is not None else self.delay_seconds or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What the user asked for, as numbers. Exactly one of `max_delay_seconds` and `lag_per_replica` is set."""
 
@@ -100,6 +114,7 @@ class Policy:
     paused_replicas: int | None = None
     paused_scale_in: bool = False
     paused_scale_out: bool = False
+    alerts: tuple[Alert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

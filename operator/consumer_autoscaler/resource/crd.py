@@ -48,6 +48,7 @@ _COLUMNS = (
     ("Delay", "integer", ".status.lag.delaySeconds", 1),
     ("LastScale", "date", ".status.lastScaleTime", 1),
     ("Reason", "string", ".status.decision.reason", 1),
+    ("Alert", "string", _condition("AlertFiring", "status"), 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 

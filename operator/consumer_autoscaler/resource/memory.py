@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from consumer_autoscaler.decision.advance import resumed
 from consumer_autoscaler.decision.effect import LONGEST_BACK_OFF_SECONDS, slow_downstream
-from consumer_autoscaler.decision.history import History, Useless
-from consumer_autoscaler.resource.status_schema import MAX_NUMBER
+from consumer_autoscaler.decision.history import AlertMemory, History, Useless
+from consumer_autoscaler.resource.status_schema import MAX_ALERTS, MAX_NUMBER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +23,18 @@ class Learned:
     rebalance_seconds: float | None = None
     last_scale_at: float | None = None  # seconds since the epoch
     useless: Useless | None = None  # the up that brought nothing, while that is why the group is behind
+    alerts: tuple[AlertMemory, ...] = ()  # those that fire
 
     def history(self) -> History:
         """The history a new process starts with: what was learned, and nothing that it has not seen itself."""
-        return resumed(
+        history = resumed(
             capacity_per_replica=self.capacity_per_replica_per_second,
             start_seconds=self.start_seconds,
             rebalance_seconds=self.rebalance_seconds,
             changed_at=self.last_scale_at,
             useless=self.useless,
         )
+        return replace(history, alerts=self.alerts)
 
 
 def learned_of(history: History) -> Learned:
@@ -43,6 +45,7 @@ def learned_of(history: History) -> Learned:
         rebalance_seconds=history.rebalance_seconds if history.rebalance_seconds_seen else None,
         last_scale_at=history.scaled_at,
         useless=slow_downstream(history),
+        alerts=tuple(alert for alert in history.alerts if alert.firing),
     )
 
 
@@ -62,6 +65,7 @@ def learned_from(status: Mapping[str, Any], now: float) -> Learned:
         rebalance_seconds=_positive(learned.get("rebalanceSeconds")),
         last_scale_at=None if last_scale_at is None else min(last_scale_at, now),
         useless=_useless(status.get("ineffective"), now),
+        alerts=tuple(_alerts(status.get("alerts"), now)),
     )
 
 
@@ -77,6 +81,19 @@ def useless_part(useless: Useless) -> dict[str, int | str | bool]:
         "perMinute": round(60 * useless.per_second),
         "confirmed": useless.confirmed,
     }
+
+
+def alerts_part(alerts: Sequence[AlertMemory]) -> list[dict[str, str]]:
+    """As they are written in `status.alerts`."""
+    return [{"name": alert.name, "sinceTime": rfc3339(alert.crossed_at or 0.0)} for alert in alerts]
+
+
+def _alerts(part: object, now: float) -> Iterator[AlertMemory]:
+    """That they fired survives a restart, or a restart would resolve them and raise them anew."""
+    for each in part[:MAX_ALERTS] if isinstance(part, list) else ():
+        name, since = (each.get("name"), epoch(each.get("sinceTime"))) if isinstance(each, Mapping) else (None, None)
+        if isinstance(name, str) and since is not None:
+            yield AlertMemory(name, min(since, now), firing=True)
 
 
 def _useless(part: object, now: float) -> Useless | None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from consumer_autoscaler.decision.values import IsolationLevel, Mode, OffsetReset, Policy
+from consumer_autoscaler.decision.values import Alert, IsolationLevel, Mode, OffsetReset, Policy
 from consumer_autoscaler.resource.access import SaslAccess, TlsAccess, sasl_access, tls_access
 from consumer_autoscaler.resource.pauses import Pauses, annotated, pauses
 from consumer_autoscaler.resource.processing import ProcessingSource, processing_sources
 from consumer_autoscaler.resource.spec_schema import (
+    AlertSpec,
     DeletionCost,
     KafkaSourceSpec,
     ScaleDownSpec,
@@ -159,7 +160,17 @@ def _policy(spec: Spec, kafka: KafkaSourceSpec, pausing: Pauses) -> Policy:
             paused_replicas=pausing.replicas,
             paused_scale_in=pausing.scale_in,
             paused_scale_out=pausing.scale_out,
+            alerts=tuple(_alert(each) for each in spec.alerts),
         ),
+    )
+
+
+def _alert(spec: AlertSpec) -> Alert:
+    return Alert(
+        name=spec.name,
+        lag_messages=spec.lag_messages,
+        delay_seconds=spec.delay_seconds,
+        **_chosen(for_seconds=spec.for_seconds),
     )
 
 

@@ -31,6 +31,7 @@ from consumer_autoscaler.resource.schema_rules import (
     cel,
     refuse,
 )
+from consumer_autoscaler.resource.status_schema import MAX_ALERTS
 
 MAX_REPLICAS = 10_000
 MAX_MESSAGES = 1_000_000_000_000
@@ -40,6 +41,8 @@ MAX_BOOTSTRAP_SERVERS = 16
 POLL_INTERVALS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300)
 
 _ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"
+_ONE_THRESHOLD = "exactly one of `lagMessages` and `delaySeconds` must be set"
+_DIFFERENT_NAMES = "alerts must have different names"
 _MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
 _SOURCE_KIND = "exactly one kind of source must be set: `kafka`"
 _MSK_TLS = "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`; `tls: {}` is enough"
@@ -292,6 +295,40 @@ class ScalingSpec(Part):
     )
 
 
+class AlertSpec(Part):
+    model_config = ConfigDict(json_schema_extra=cel("has(self.lagMessages) != has(self.delaySeconds)", _ONE_THRESHOLD))
+
+    name: Annotated[
+        str,
+        Field(min_length=1, max_length=63),
+        Matches(DNS_LABEL, "must be a short name: lower-case letters, digits and '-'"),
+    ] = Field(description="A name for this alert, for conditions, Events and metrics.")
+    lag_messages: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_MESSAGES,
+        description="Fires when the group is more than this many messages behind.",
+    )
+    delay_seconds: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_DELAY_SECONDS,
+        description="Fires when the oldest message waits longer than this many seconds.",
+    )
+    for_seconds: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_COOLDOWN_SECONDS,
+        description="How many seconds that must last first. When not set: 0.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.lag_messages is None) == (self.delay_seconds is None):
+            refuse(_ONE_THRESHOLD)
+        return self
+
+
 class Spec(Part):
     """What to scale, within which limits, by which source, for which objective."""
 
@@ -336,6 +373,19 @@ class Spec(Part):
     scaling: ScalingSpec | None = Field(
         default=None, description="How readings become changes; every part is optional."
     )
+    alerts: list[AlertSpec] = Field(
+        default_factory=list,
+        max_length=MAX_ALERTS,
+        description="What to be told of: each fires as the condition `AlertFiring`, an Event and a metric, and is "
+        "resolved at 80 % of its threshold. They do not change how it scales.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+
+    @model_validator(mode="after")
+    def _alerts_differ(self) -> Self:
+        if len({alert.name for alert in self.alerts}) < len(self.alerts):
+            refuse(_DIFFERENT_NAMES)
+        return self
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Self:

@@ -29,7 +29,7 @@ from consumer_autoscaler.decision.values import (
     Step,
     Unavailable,
 )
-from consumer_autoscaler.resource.memory import Learned, rfc3339, useless_part
+from consumer_autoscaler.resource.memory import Learned, alerts_part, rfc3339, useless_part
 from consumer_autoscaler.resource.status_schema import (
     MAX_MESSAGE,
     MAX_NUMBER,
@@ -105,6 +105,8 @@ def build(
         status["learned"] = kept
     if learned.useless is not None:
         status["ineffective"] = useless_part(learned.useless)
+    if learned.alerts:
+        status["alerts"] = alerts_part(learned.alerts)
     for limit, step_limit, max_steps in _SIZES:
         status["conditions"] = [_condition(each, generation, since, now, limit) for each in said.values()]
         if decision is not None:
@@ -123,7 +125,7 @@ def material_change(
 
     At once: replicas (current, ready, desired), a condition's status, reason or generation, the message
     of `Ready` (it names who else scales the target), the decision's reason, the time of the last scaling, an up that
-    brought nothing. Once QUIET_SECONDS have passed since the
+    brought nothing, which alerts fire. Once QUIET_SECONDS have passed since the
     last write: lag or delay changed by CHANGE_FACTOR or more or became known or unknown, what was learned changed
     as much, or nobody is let in for another cause than the one that is written.
     """
@@ -187,6 +189,7 @@ def _outline(status: Mapping[str, Any]) -> tuple[object, ...]:
         status.get("decision", {}).get("reason"),
         status.get("lastScaleTime"),
         status.get("ineffective"),
+        status.get("alerts"),
         {
             condition["type"]: (condition["status"], condition["reason"], condition.get("observedGeneration"))
             for condition in status.get("conditions", ())

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from consumer_autoscaler.decision.reasons import ConditionStatus
 
 MAX_CONDITIONS = 16
+MAX_ALERTS = 4
 MAX_STEPS = 16
 MAX_MESSAGE = 1024
 MAX_WORD = 64
@@ -119,6 +120,11 @@ class IneffectivePart(Part):
     confirmed: bool = Field(description="Whether the group was seen to do as much with fewer replicas.")
 
 
+class AlertPart(Part):
+    name: _Word = Field(description="The alert's name in the spec.")
+    since_time: _Time = Field(description="Since when its threshold is crossed.")
+
+
 class Status(Part):
     """The last decision in numbers, and what was learned so that a restart does not forget it."""
 
@@ -140,4 +146,10 @@ class Status(Part):
     learned: LearnedPart | None = Field(default=None, description="What was measured and is kept over a restart.")
     ineffective: IneffectivePart | None = Field(
         default=None, description="The last up that brought nothing, while that is why the group is behind."
+    )
+    alerts: list[AlertPart] | None = Field(
+        default=None,
+        max_length=MAX_ALERTS,
+        description="The alerts of the spec that fire. The condition `AlertFiring` says by how much.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )

@@ -19,6 +19,7 @@ from consumer_autoscaler.cluster.kube import Kube, TargetKey
 from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.targets import Targets, TargetView
 from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt
+from consumer_autoscaler.decision.alerts import watched
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
@@ -138,7 +139,7 @@ class Autoscaler:
         """One cycle. False: the resource is gone and there is nothing left to do."""
         observation = await self._observe(subscription)
         policy, now = self.resource.policy, observation.at
-        self.history = advance(policy, self.history, observation, now)
+        self.history = watched(policy, advance(policy, self.history, observation, now), observation)
         self.last = Bundle(policy=policy, observation=observation, history=self.history, now=now)
         subscription.look_up_older_than(age_in_doubt(policy, self.history, now))
         self.decision = decision = decide(policy, observation, self.history, now)

@@ -75,7 +75,7 @@ def not_marked(events: EventRecorder, resource: ObjectRef, target: ObjectRef, wh
 
 
 def transitions(events: EventRecorder, resource: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """One Event for each condition whose status or reason turned into something a person wants to know."""
+    """An Event for each condition that turned into something a person wants to know, and for alerts."""
     before = {c["type"]: (c["status"], c["reason"]) for c in old.get("conditions") or ()}
     for condition in new.get("conditions") or ():
         was = before.get(condition["type"])
@@ -86,6 +86,19 @@ def transitions(events: EventRecorder, resource: ObjectRef, old: Mapping[str, An
         if news is not None:
             kind, reason = news
             events.record(resource, kind, reason, condition["message"], action="Observe")
+    _alerts(events, resource, old, new)
+
+
+def _alerts(events: EventRecorder, resource: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """An Event when alerts begin to fire, and one when they do not fire any more."""
+    was, now = ({alert["name"] for alert in status.get("alerts") or ()} for status in (old, new))
+    conditions = new.get("conditions") or ()
+    message = next((c["message"] for c in conditions if c["type"] == ConditionType.ALERT_FIRING), "")
+    if now - was:
+        events.record(resource, "Warning", EventReason.ALERT_FIRING, message, action="Observe")
+    if was - now:
+        note = f"{', '.join(sorted(was - now))}: resolved; {message or 'the spec has no alerts any more'}"
+        events.record(resource, "Normal", EventReason.ALERT_RESOLVED, note, action="Observe")
 
 
 def _news(type_: str, was: tuple[str, str] | None, status: str, reason: str) -> tuple[EventType, EventReason] | None:

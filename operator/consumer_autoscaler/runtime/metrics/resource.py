@@ -239,6 +239,13 @@ RESOURCE_FAMILIES = (
         samples=_one(lambda a: None if a.resource.policy.max_delay_seconds is None else a.counts.late_seconds),
     ),
     ResourceFamily(
+        name="alert_firing",
+        help="1 while an alert of the spec fires, 0 while not; no series before its figure was known.",
+        group=Group.TROUBLE,
+        labels=("alert",),
+        samples=lambda a: [(f'alert="{alert.name}"', float(alert.firing)) for alert in a.history.alerts],
+    ),
+    ResourceFamily(
         name="source_errors_total",
         kind=Kind.COUNTER,
         help="Readings that failed, by the reason of `SourceHealthy`; a reason has a series once it was met.",
