@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.integration.chart_support import RELEASE, VERSION, kind, rendered, try_helm
+from tests.integration.chart_support import NAMESPACE, RELEASE, VERSION, kind, rendered, try_helm
 from tests.integration.test_alerts import ALERTS, NAMES, promtool
 
 from bed import chart
@@ -58,3 +59,28 @@ def test_runbooks_may_be_elsewhere() -> None:
 def test_prometheus_selects_the_rules_by_labels() -> None:
     rule = kind(rendered(f"{RULE}.enabled=true", f"{RULE}.labels.release=prometheus"), "PrometheusRule")[0]
     assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+DASHBOARD = "metrics.grafanaDashboard"
+
+
+def test_the_dashboards_come_as_config_maps_that_grafana_looks_for() -> None:
+    """Word for word, with the label that the sidecar of Grafana's chart knows them by."""
+    maps = kind(rendered(f"{DASHBOARD}.enabled=true"), "ConfigMap")
+    files = sorted((chart.CHART / "files" / "dashboards").glob("*.json"))
+    assert len(maps) == len(files) >= 2
+    assert {name: json.loads(text) for each in maps for name, text in each["data"].items()} == {
+        file.name: json.loads(file.read_text()) for file in files
+    }
+    assert {each["metadata"]["labels"]["grafana_dashboard"] for each in maps} == {"1"}
+    assert {each["metadata"]["namespace"] for each in maps} == {NAMESPACE}
+    assert kind(rendered(), "ConfigMap") == []
+
+
+def test_grafana_may_look_elsewhere_and_for_other_labels() -> None:
+    settings = ["namespace=monitoring", "label=board", "labelValue=yes", "annotations.folder=Kafka"]
+    for each in kind(rendered(f"{DASHBOARD}.enabled=true", *(f"{DASHBOARD}.{each}" for each in settings)), "ConfigMap"):
+        assert each["metadata"]["namespace"] == "monitoring"
+        assert each["metadata"]["labels"]["board"] == "yes"
+        assert "grafana_dashboard" not in each["metadata"]["labels"]
+        assert each["metadata"]["annotations"]["folder"] == "Kafka"

@@ -1,4 +1,4 @@
-"""Makes what of the Helm chart is made: the copy of the CRD, the schema of the values and the README, from values.yaml.
+"""Makes what of the Helm chart is made: the CRD's copy, the dashboards, and from values.yaml the schema and README.
 
 python -m bed.chart [--check]     with --check nothing is written, and a difference ends with status 1
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+import dashboards
 from bed.paths import REPOSITORY
 
 CHART = REPOSITORY / "charts" / "consumer-autoscaler"
@@ -43,6 +44,7 @@ def made() -> dict[Path, str]:
         CHART / "files" / "consumerautoscalers.yaml": (REPOSITORY / "crds" / "consumerautoscalers.yaml").read_text(),
         CHART / "values.schema.json": json.dumps(schema, indent=2) + "\n",
         CHART / "README.md": _readme(values, said),
+        **{CHART / "files" / "dashboards" / f"{uid}.json": board for uid, board in dashboards.made().items()},
     }
 
 
