@@ -102,10 +102,6 @@ def _now() -> list[Panel]:
             Query(its("lag_records")),
             unit="short",
             steps=((None, BLUE),),
-            "Records that are not committed yet.",
-            Query(its("lag_records")),
-            unit="short",
-            steps=((None, BLUE),),
         ),
         stat(
             "Replicas now",
