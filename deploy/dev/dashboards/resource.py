@@ -205,6 +205,14 @@ def _why() -> list[Panel]:
             width=24,
             height=10,
         ),
+        states(
+            "Alerts of the spec",
+            "Each of spec.alerts: above its threshold for long enough, or not.",
+            Query(f"max by (alert) ({P}alert_firing{{{ITS}}})", "{{alert}}"),
+            {1: ("fires", RED), 0: ("quiet", GREEN)},
+            width=24,
+            height=5,
+        ),
     ]
 
 
