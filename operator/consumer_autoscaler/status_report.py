@@ -53,6 +53,13 @@ def condition(body: Body, type_: str) -> tuple[str, str, str]:
     return "", "", ""
 
 
+def is_up_to_date(body: Body, type_: str) -> bool:
+    """Whether a condition is about the spec as it is now."""
+    generation = int((body.get("metadata") or {}).get("generation") or 0)
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == type_ and int(c.get("observedGeneration") or 0) >= generation for c in conditions)
+
+
 def story(body: Body) -> tuple[str, str]:
     """The one word that matters most, and its sentence: what is broken, else why it is behind, else the decision."""
     status = body.get("status") or {}

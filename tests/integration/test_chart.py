@@ -128,6 +128,14 @@ def test_another_namespace_takes_all_that_is_in_one() -> None:
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["elsewhere"]}
 
 
+def test_a_long_name_stays_within_what_kubernetes_allows() -> None:
+    """Of Services and values of labels: 63 characters."""
+    documents = rendered(f"fullnameOverride={'n' * 63}", "metrics.serviceMonitor.enabled=true")
+    names = {document["metadata"]["name"] for document in documents if document["kind"] in ("Service", "Deployment")}
+    assert len(names) == 3
+    assert all(len(name) <= 63 for name in names)
+
+
 def test_common_labels_and_annotations_are_on_every_object() -> None:
     more = (
         "rbac.aggregateClusterRoles=true",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.integration.chart_support import NAMESPACE, RELEASE, VERSION, helm
+from tests.integration.chart_support import NAMESPACE, RELEASE, VERSION, helm, try_helm
 from tests.integration.wait import eventually
 
 from bed import chart
 from bed.controlplane import ControlPlane
+from bed.paths import REPOSITORY
+from bed.processnode import ProcessNode
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +52,10 @@ def cluster() -> Iterator[ControlPlane]:
 def tried(cluster: ControlPlane, by: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """What the API server says to all that the chart renders, without keeping it: each field known, each pod secure."""
     text = helm("template", RELEASE, chart.CHART, "--namespace", NAMESPACE, *VERSION, *arguments, by=by)
+    return dry_run(cluster, text)
+
+
+def dry_run(cluster: ControlPlane, text: str) -> subprocess.CompletedProcess[str]:
     return cluster.try_kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", input=text)
 
 
@@ -56,19 +63,19 @@ def tried(cluster: ControlPlane, by: str, *arguments: str | Path) -> subprocess.
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_the_api_server_takes_all_of_it(cluster: ControlPlane, values: Path, by: str) -> None:
     """In a namespace that warns of all that the restricted Pod Security Standard would refuse."""
-    done = tried(cluster, by, "--values", values)
+    done = tried(cluster, by, "--values", values, "--no-hooks")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
 def test_less_secure_pods_would_be_noticed(cluster: ControlPlane) -> None:
     """So the silence above means something."""
-    done = tried(cluster, "helm", "--set", "securityContext.allowPrivilegeEscalation=true")
+    done = tried(cluster, "helm", "--no-hooks", "--set", "securityContext.allowPrivilegeEscalation=true")
     assert "would violate PodSecurity" in done.stderr
 
 
 def test_an_unknown_field_would_be_noticed(cluster: ControlPlane) -> None:
-    done = tried(cluster, "helm", "--set", "resources.request.cpu=1")
+    done = tried(cluster, "helm", "--no-hooks", "--set", "resources.request.cpu=1")
     assert done.returncode != 0
     assert "unknown field" in done.stderr
 
@@ -117,6 +124,11 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed(
     crd = read("crd", CRD)["metadata"]
     assert (crd["annotations"]["by"], crd["labels"]["app.kubernetes.io/version"]) == ("new", "0.1.0")
 
+    hooks = helm("template", RELEASE, new, *where[:2], *VERSION, *full, "--show-only", "templates/tests/*", by=by)
+    checked = dry_run(cluster, hooks)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.count("dry run") == 3
+
     helm("rollback", RELEASE, "1", *where, by=by)
     assert image().endswith(":0.0.9")
     assert cluster.try_kubectl("get", "pdb", RELEASE, "-n", NAMESPACE).returncode != 0
@@ -125,6 +137,57 @@ def test_a_release_is_installed_upgraded_rolled_back_and_removed(
         assert cluster.try_kubectl("get", kind, RELEASE, "-n", NAMESPACE).returncode != 0
     kept = json.loads(cluster.kubectl("get", "cas", "kept", "-o", "json"))
     assert kept["spec"]["maxReplicas"] == 3
+
+
+@pytest.fixture(scope="module")
+def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessNode]:
+    """Runs the chart's pods as processes: what the image would run, from here."""
+    program = [sys.executable, "-m", "consumer_autoscaler"]
+    entrypoints = {"ghcr.io/consumer-autoscaler/consumer-autoscaler": program}
+    with ProcessNode(cluster, tmp_path_factory.mktemp("node"), entrypoints=entrypoints) as node:
+        yield node
+
+
+def on_processes(cluster: ControlPlane, file: Path) -> Path:
+    """Values that send the pods to the process node, each at an address of its own, with their account's rights."""
+    account = str(cluster.kubeconfig_for(NAMESPACE, RELEASE))
+    values = {
+        "nodeSelector": {"bed/process-node": "true"},
+        "extraEnv": [
+            {"name": "PYTHONPATH", "value": str(REPOSITORY / "operator")},
+            {"name": "KUBECONFIG", "value": account},
+            {"name": "CONSUMER_AUTOSCALER_LEASE_NAMESPACE", "value": NAMESPACE},
+            {"name": "CONSUMER_AUTOSCALER_LISTEN_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+    }
+    file.write_text(json.dumps(values))
+    return file
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("by", HELMS)
+def test_helm_test_tells_a_working_operator_from_a_missing_one(cluster: ControlPlane, tmp_path: Path, by: str) -> None:
+    """Two operators run as installed, with the chart's own rights; then none does."""
+    where = ("--namespace", NAMESPACE, "--kubeconfig", cluster.kubeconfig)
+    cluster.kubectl("create", "serviceaccount", RELEASE, "-n", NAMESPACE)
+    values = ("--values", on_processes(cluster, tmp_path / "values.json"))
+    account = ("--set", f"serviceAccount.create=false,serviceAccount.name={RELEASE},helmTest.timeoutSeconds=20")
+    helm("install", RELEASE, chart.CHART, *where, *values, *account, "--wait", "--timeout", "60s", by=by)
+    try:
+        said = helm("test", RELEASE, *where, "--timeout", "90s", by=by)
+        assert "Succeeded" in said
+        left = cluster.kubectl("get", "pods,deployments,cas", "-n", NAMESPACE, "-o", "name").split()
+        assert [name for name in left if name.endswith("-test")] == []
+
+        cluster.kubectl("scale", f"deployment/{RELEASE}", "--replicas=0", "-n", NAMESPACE)
+        failed = try_helm("test", RELEASE, *where, "--timeout", "90s", by=by)
+        assert failed.returncode != 0
+        pod = json.loads(cluster.kubectl("get", "pod", f"{RELEASE}-test", "-n", NAMESPACE, "-o", "json"))
+        assert pod["status"]["phase"] == "Failed"
+    finally:
+        helm("uninstall", RELEASE, *where, by=by)
+        cluster.kubectl("delete", "deployment,pod,cas", f"{RELEASE}-test", "-n", NAMESPACE, "--ignore-not-found")
+        cluster.kubectl("delete", "serviceaccount", RELEASE, "-n", NAMESPACE)
 
 
 def test_the_package_holds_no_tests(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bed import chart
 
 pytestmark = pytest.mark.integration
 
-TEMPLATES = sorted((chart.CHART / "templates").iterdir())
+TEMPLATES = sorted(path for path in (chart.CHART / "templates").rglob("*") if path.is_file())
 VALUES: dict[str, Any] = yaml.safe_load((chart.CHART / "values.yaml").read_text())
 ALERTS = yaml.safe_load((chart.CHART / "files" / "alerts.yaml").read_text())
 # What must be given where "something else" of the same type would be refused or do nothing.
@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "image.pullPolicy": "Always",
     "logging.level": "DEBUG",
     "logging.format": "json",
+    "watchNamespaces": ["shop"],
     "extraArgs": ["--resync-seconds=60"],
     "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
     "metrics.prometheusRule.disabled": {ALERTS["groups"][0]["rules"][0]["alert"]: True},

@@ -124,6 +124,16 @@ async def test_status_of_one_has_conditions_and_events(site: Site, reader: Kubec
     assert "In short" in out
 
 
+async def test_status_waits_for_a_condition(site: Site, reader: Kubectl) -> None:
+    """And fails with what the condition says instead when it does not come true in time."""
+    code, out, err = await reader("status", "scaler", "--wait-for", "Ready")
+    assert (code, err) == (0, "")
+    assert "Ready           True" in out
+    code, out, err = await reader("status", "scaler", "--wait-for", "Paused", "--timeout-seconds", "0")
+    assert (code, out) == (1, "")
+    assert f"{site.name}/scaler: after 0 s Paused is not reported" in err
+
+
 async def test_what_may_not_be_done_is_said_with_the_place_of_the_rights(site: Site, reader: Kubectl) -> None:
     """A reader may not pause, nor look into other namespaces; nothing is written."""
     for arguments in (("pause", "scaler"), ("resume", "scaler"), ("status", "-A")):
@@ -165,6 +175,7 @@ async def test_wrong_use_is_two_and_help_speaks_of_kubectl(reader: Kubectl) -> N
         ("lag",),
         ("pause", "a", "--replicas", "1", "--scale-in"),
         ("status", "x/y", "-n", "z"),
+        ("status", "--wait-for", "Ready"),
         ("run",),
     ):
         code, out, err = await reader(*arguments)

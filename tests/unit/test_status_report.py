@@ -102,3 +102,14 @@ def test_colours_are_for_a_terminal_only(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     assert painted("Conflicted", "red") == ("\x1b[31mConflicted\x1b[0m" if coloured else "Conflicted")
+
+
+def test_a_condition_of_an_older_spec_is_not_up_to_date() -> None:
+    """Who waits for one must not take what was true of the spec before."""
+    one = body(("Ready", "True", "Working"))
+    one["metadata"]["generation"] = 2
+    one["status"]["conditions"][0]["observedGeneration"] = 1
+    assert not status_report.is_up_to_date(one, "Ready")
+    one["status"]["conditions"][0]["observedGeneration"] = 2
+    assert status_report.is_up_to_date(one, "Ready")
+    assert not status_report.is_up_to_date(one, "Paused")

@@ -76,6 +76,52 @@ subjects:
 {{- end }}
 {{- end }}
 
+{{- /* What all pods have: whose rights, where they run, how they are confined, their volumes */ -}}
+{{- define "consumer-autoscaler.pod" -}}
+serviceAccountName: {{ include "consumer-autoscaler.serviceAccountName" . }}
+automountServiceAccountToken: {{ .Values.serviceAccount.automount }}
+enableServiceLinks: false
+{{- range $key := list "imagePullSecrets" "priorityClassName" "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "dnsConfig" }}
+{{- with index $.Values $key }}
+{{ $key }}: {{- if kindIs "string" . }} {{ . }}{{ else }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if ne .Values.hostUsers nil }}
+hostUsers: {{ .Values.hostUsers }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+- name: tmp
+  emptyDir: {}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* What all containers have: the image, how they are confined, what is mounted */ -}}
+{{- define "consumer-autoscaler.container" -}}
+{{- with .Values.image }}
+image: {{ printf "%s/%s" .registry .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+imagePullPolicy: {{ .pullPolicy }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+{{ toYaml . }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+- {name: tmp, mountPath: /tmp}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- /* (list $ MONITOR): what the endpoint of a ServiceMonitor and of a PodMonitor have in common */ -}}
 {{- define "consumer-autoscaler.endpoint" -}}
 {{- $monitor := index . 1 -}}

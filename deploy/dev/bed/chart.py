@@ -23,7 +23,10 @@ OPEN = frozenset(
     {"podSecurityContext", "securityContext", "resources", "startupProbe", "livenessProbe", "readinessProbe"}
 )
 NUMBER_OR_PERCENTAGE = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]+%$"}
-TYPES = {
+TEXTS = {"type": "array", "items": {"type": "string"}}
+TYPES: dict[str, dict[str, Any]] = {
+    "watchNamespaces": TEXTS,
+    "extraArgs": TEXTS,
     "podDisruptionBudget.minAvailable": NUMBER_OR_PERCENTAGE,
     "podDisruptionBudget.maxUnavailable": NUMBER_OR_PERCENTAGE,
 }

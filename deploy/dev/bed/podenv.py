@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from bed.kubeapi import ApiError
@@ -43,11 +43,14 @@ async def environment(
     return values
 
 
-def command_line(container: Mapping[str, Any], values: Mapping[str, str]) -> list[str]:
-    """`command` and `args`, expanded; the entrypoint of an image is not known here."""
-    if not container.get("command"):
+def command_line(
+    container: Mapping[str, Any], values: Mapping[str, str], entrypoints: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """`command` and `args`, expanded; without `command` the image's entry point, if the node was told of it."""
+    command = container.get("command") or entrypoints.get(re.sub(r"(@.*|:[^/]*)$", "", container.get("image") or ""))
+    if not command:
         raise ContainerConfigError("images are not used on this node: give the container a command, not only args")
-    return [expand(word, values) for word in [*container["command"], *(container.get("args") or [])]]
+    return [expand(word, values) for word in [*command, *(container.get("args") or [])]]
 
 
 async def _value(

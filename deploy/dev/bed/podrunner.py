@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,6 +72,8 @@ class Surroundings:
     children: ChildSignals
     node_ip: str
     run_dir: Path
+    entrypoints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What runs for an image without a tag, where a container has no command."""
 
 
 @dataclass(slots=True)
@@ -209,7 +212,7 @@ class PodRunner:
         while True:
             try:
                 env = await podenv.environment(spec, self._pod, self.pod_ip, self._around.node_ip, self._get_object)
-                return self._launch(container, podenv.command_line(spec, env), env)
+                return self._launch(container, podenv.command_line(spec, env, self._around.entrypoints), env)
             except podenv.ContainerConfigError as error:
                 reason = {"reason": "CreateContainerConfigError", "message": str(error)}
                 self._set(container, {"waiting": reason})

@@ -4,21 +4,23 @@ The agent registers a Node, renews its Lease, and runs what the scheduler binds 
 of its own in 127.0.0.0/8 (`status.podIP`, all of them reachable from this machine only). The processes inherit
 the agent's environment, log to `RUN_DIR/NAMESPACE/POD_UID/CONTAINER.log`, and die with the agent.
 
-Direct pods here by `nodeSelector: {bed/process-node: "true"}`; images are ignored, so give a `command`.
+Direct pods here by `nodeSelector: {bed/process-node: "true"}`; images are ignored, so give a `command`, or tell the
+node what an image runs.
 
-    python -m bed.processnode --kubeconfig FILE --run-dir FOLDER [--name process-node]
+    python -m bed.processnode --kubeconfig FILE --run-dir FOLDER [--name process-node] [--entrypoints JSON]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
@@ -56,9 +58,17 @@ class ProcessNode(Part):
     Returns from `start` when the Node is Ready; raises ProcessFailed when the agent ends before.
     """
 
-    def __init__(self, controlplane: HasKubeconfig, run_dir: Path, *, name: str = "process-node") -> None:
+    def __init__(
+        self,
+        controlplane: HasKubeconfig,
+        run_dir: Path,
+        *,
+        name: str = "process-node",
+        entrypoints: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.name = name
         self.run_dir = run_dir
+        self.entrypoints = entrypoints or {}
         self.process: Process | None = None
         self._controlplane = controlplane
 
@@ -75,6 +85,7 @@ class ProcessNode(Part):
             [
                 *(sys.executable, "-m", "bed.processnode", f"--kubeconfig={self._controlplane.kubeconfig}"),
                 *(f"--name={self.name}", f"--run-dir={self.run_dir}"),
+                f"--entrypoints={json.dumps(self.entrypoints)}",
             ],
             log=self.run_dir / f"{self.name}.log",
             env={"PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -235,11 +246,11 @@ def _now_micro() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def serve(name: str, kubeconfig: Path, run_dir: Path) -> None:
+async def serve(name: str, kubeconfig: Path, run_dir: Path, entrypoints: Mapping[str, Sequence[str]]) -> None:
     """Runs the agent until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     async with KubeApi(kubeconfig) as api, aiohttp.ClientSession() as http:
-        agent = _Agent(name, Surroundings(api, http, ChildSignals(loop), _NODE_IP, run_dir / "pods"))
+        agent = _Agent(name, Surroundings(api, http, ChildSignals(loop), _NODE_IP, run_dir / "pods", entrypoints))
         work = asyncio.create_task(agent.run())
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, work.cancel)
@@ -252,11 +263,14 @@ def main() -> None:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--run-dir", type=Path, required=True, help="the pods' logs go here")
     parser.add_argument("--name", default="process-node")
+    parser.add_argument(
+        "--entrypoints", type=json.loads, default={}, help='what runs for an image: {"registry/image": ["command"]}'
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run_dir: Path = options.run_dir.resolve()
     log.info("node %s, logs of the pods in %s", options.name, run_dir / "pods")
-    asyncio.run(serve(options.name, options.kubeconfig, run_dir))
+    asyncio.run(serve(options.name, options.kubeconfig, run_dir, options.entrypoints))
 
 
 if __name__ == "__main__":
