@@ -32,7 +32,7 @@ test: parts      ## All tests that fit into a coffee break
 test-all: parts  ## All tests
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis
+bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)
 
 lint: install    ## Linters, types, import contracts

@@ -25,7 +25,7 @@ from consumer_autoscaler.runtime.metrics.resource import (
 
 FAMILIES: tuple[Family, ...] = (*RESOURCE_FAMILIES, *PROCESS_FAMILIES)
 
-SLICE_SECONDS = 0.005
+SLICE_SECONDS = 0.003
 _AT_LEAST = 50  # resources between two looks at the clock
 
 _INVALID, _ = condition_sample({"type": ConditionType.READY, "reason": ReadyReason.INVALID_SPEC, "status": "False"})
@@ -61,7 +61,8 @@ class Page:
                 yield (text + piece).encode()
                 text = ""
                 await asyncio.sleep(0)
-            yield text.encode()
+            if text:
+                yield text.encode()
 
     def _of_the_process(self) -> bytes:
         lines = [part for family in PROCESS_FAMILIES for part in (family.head, *family.lines(family, self._process))]
@@ -75,17 +76,27 @@ def _batches(autoscalers: Sequence[Autoscaler]) -> Iterator[Sequence[Autoscaler]
 
 def _pieces(family: ResourceFamily, labelled: Sequence[tuple[str, Autoscaler]]) -> Iterator[str]:
     """The lines of one family, as many at once as fit into a slice."""
-    name, samples_of = family.full_name, family.samples
     lines: list[str] = []
     end = time.perf_counter() + SLICE_SECONDS
     for begin in range(0, len(labelled), _AT_LEAST):
-        for labels, autoscaler in labelled[begin : begin + _AT_LEAST]:
-            for own, value in samples_of(autoscaler):
-                comma = "," if own else ""
-                lines.append(f"{name}{{{own}{comma}{labels}}} {float(value)!r}\n")
+        lines += _lines(family, labelled[begin : begin + _AT_LEAST])
         if time.perf_counter() >= end:
             yield "".join(lines)
             lines.clear()
             end = time.perf_counter() + SLICE_SECONDS
     if lines:
         yield "".join(lines)
+
+
+def _lines(family: ResourceFamily, labelled: Sequence[tuple[str, Autoscaler]]) -> list[str]:
+    name = family.full_name
+    if (value_of := family.value) is not None:
+        values = ((labels, value_of(autoscaler)) for labels, autoscaler in labelled)
+        return [f"{name}{{{labels}}} {float(value)!r}\n" for labels, value in values if value is not None]
+    assert family.samples is not None
+    samples_of = family.samples
+    return [
+        f"{name}{{{own},{labels}}} {float(value)!r}\n"
+        for labels, autoscaler in labelled
+        for own, value in samples_of(autoscaler)
+    ]

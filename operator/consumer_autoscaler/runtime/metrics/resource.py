@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from consumer_autoscaler.decision.pauses import why_paused
 from consumer_autoscaler.decision.reasons import ConditionType
-from consumer_autoscaler.decision.values import Figures, ProcessingTime, Scale
+from consumer_autoscaler.decision.values import ProcessingTime, Scale
 from consumer_autoscaler.runtime.autoscaler import Autoscaler
 from consumer_autoscaler.runtime.metrics.family import Family, Group, Kind, escaped
 
@@ -30,11 +31,17 @@ CONDITIONS = frozenset(
 STATUS_NUMBERS = {"True": 1.0, "False": 0.0, "Unknown": -1.0}
 
 
+Value = Callable[[Autoscaler], float | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFamily(Family):
-    """`samples` gives the labels of its own, ready as text and empty where there are none, each with its value."""
+    """Exactly one of `value`, for one series without labels of its own, and `samples`: such labels, ready as text, each
+    with its value.
+    """
 
-    samples: Callable[[Autoscaler], Samples]
+    value: Value | None = None
+    samples: Callable[[Autoscaler], Samples] | None = None
 
     @property
     def all_labels(self) -> tuple[str, ...]:
@@ -51,16 +58,15 @@ def condition_sample(condition: Mapping[str, str]) -> tuple[str, float]:
     return labels, STATUS_NUMBERS[condition["status"]]
 
 
-def _one(value: Callable[[Autoscaler], float | None]) -> Callable[[Autoscaler], Samples]:
-    def samples(a: Autoscaler) -> Samples:
-        number = value(a)
-        return () if number is None else (("", number),)
-
-    return samples
+def _figure(name: str) -> Value:
+    of = attrgetter(name)
+    return lambda a: None if a.decision is None else of(a.decision.figures)
 
 
-def _figure(value: Callable[[Figures], float | None]) -> Callable[[Autoscaler], Samples]:
-    return _one(lambda a: None if a.decision is None else value(a.decision.figures))
+def _present(name: str) -> Value:
+    """A figure that is mostly zero, and then has no series."""
+    of = attrgetter(name)
+    return lambda a: None if a.decision is None else of(a.decision.figures) or None
 
 
 def _ready(a: Autoscaler) -> float | None:
@@ -110,37 +116,37 @@ RESOURCE_FAMILIES = (
         name="spec_min_replicas",
         help="Fewest replicas by the spec.",
         group=Group.IDENTITY,
-        samples=_one(lambda a: a.resource.policy.min_replicas),
+        value=lambda a: a.resource.policy.min_replicas,
     ),
     ResourceFamily(
         name="spec_max_replicas",
         help="Most replicas by the spec.",
         group=Group.IDENTITY,
-        samples=_one(lambda a: a.resource.policy.max_replicas),
+        value=lambda a: a.resource.policy.max_replicas,
     ),
     ResourceFamily(
         name="promise_seconds",
         help="Longest that a message shall wait, by the spec. None with `lagPerReplica`.",
         group=Group.IDENTITY,
-        samples=_one(lambda a: a.resource.policy.max_delay_seconds),
+        value=lambda a: a.resource.policy.max_delay_seconds,
     ),
     ResourceFamily(
         name="partitions",
         help="Partitions that the group reads.",
         group=Group.IDENTITY,
-        samples=_figure(lambda f: f.partitions),
+        value=_figure("partitions"),
     ),
     ResourceFamily(
         name="status_current_replicas",
         help="Replicas that the target is asked to have.",
         group=Group.STATE,
-        samples=_one(lambda a: a.history.replicas),
+        value=lambda a: a.history.replicas,
     ),
     ResourceFamily(
         name="status_ready_replicas",
         help="Pods of the target that are ready.",
         group=Group.STATE,
-        samples=_one(_ready),
+        value=_ready,
     ),
     ResourceFamily(
         name="status_condition",
@@ -154,43 +160,43 @@ RESOURCE_FAMILIES = (
         name="paused",
         help="1 while nothing is decided, by `mode` or by an annotation; no series otherwise.",
         group=Group.STATE,
-        samples=_one(lambda a: None if why_paused(a.resource.policy) is None else 1.0),
+        value=lambda a: None if why_paused(a.resource.policy) is None else 1.0,
     ),
     ResourceFamily(
         name="last_successful_poll_timestamp_seconds",
         help="When the group was last read well.",
         group=Group.STATE,
-        samples=_one(lambda a: a.read_at),
+        value=lambda a: a.read_at,
     ),
     ResourceFamily(
         name="lag_records",
         help="Records that are not committed yet, over all partitions.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.lag_messages),
+        value=_figure("lag_messages"),
     ),
     ResourceFamily(
         name="lag_seconds",
         help="How long the oldest of them has waited.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.delay_seconds),
+        value=_figure("delay_seconds"),
     ),
     ResourceFamily(
         name="arrival_rate_records_per_second",
         help="Records that arrive, over the last two polls and 20 seconds at least.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.arrival_per_second),
+        value=_figure("arrival_per_second"),
     ),
     ResourceFamily(
         name="consume_rate_records_per_second",
         help="Records that are committed, over the same time.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.consumed_per_second),
+        value=_figure("consumed_per_second"),
     ),
     ResourceFamily(
         name="capacity_per_replica_records_per_second",
         help="Records that one replica can process, as learned or declared.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.capacity_per_replica_per_second),
+        value=_figure("capacity_per_replica_per_second"),
     ),
     ResourceFamily(
         name="processing_time_seconds",
@@ -203,25 +209,25 @@ RESOURCE_FAMILIES = (
         name="processing_time_mean_seconds",
         help="The mean of the same, where they have none.",
         group=Group.LOAD,
-        samples=_one(_mean),
+        value=_mean,
     ),
     ResourceFamily(
         name="pending_records",
         help="Records in new partitions that nobody reads yet; no series while there are none.",
         group=Group.LOAD,
-        samples=_figure(lambda f: f.pending_messages or None),
+        value=_present("pending_messages"),
     ),
     ResourceFamily(
         name="status_desired_replicas",
         help="Replicas by the last decision, all limits applied.",
         group=Group.DECISION,
-        samples=_one(lambda a: None if a.decision is None else a.decision.desired),
+        value=lambda a: None if a.decision is None else a.decision.desired,
     ),
     ResourceFamily(
         name="recommended_replicas",
         help="Replicas that the load needs, before any limit.",
         group=Group.DECISION,
-        samples=_one(lambda a: None if a.decision is None else a.decision.recommended),
+        value=lambda a: None if a.decision is None else a.decision.recommended,
     ),
     ResourceFamily(
         name="scale_total",
@@ -236,7 +242,7 @@ RESOURCE_FAMILIES = (
         kind=Kind.COUNTER,
         help="Time in which a message had waited longer than promised. None with `lagPerReplica`.",
         group=Group.DECISION,
-        samples=_one(lambda a: None if a.resource.policy.max_delay_seconds is None else a.counts.late_seconds),
+        value=lambda a: None if a.resource.policy.max_delay_seconds is None else a.counts.late_seconds,
     ),
     ResourceFamily(
         name="alert_firing",
@@ -266,12 +272,12 @@ RESOURCE_FAMILIES = (
         kind=Kind.COUNTER,
         help="Cycles that failed: defects of the operator (`Ready=False/InternalError`); no series before the first.",
         group=Group.TROUBLE,
-        samples=_one(lambda a: a.counts.failed_cycles or None),
+        value=lambda a: a.counts.failed_cycles or None,
     ),
     ResourceFamily(
         name="lost_records",
         help="Records that retention removed before the group had read them; no series while there are none.",
         group=Group.TROUBLE,
-        samples=_figure(lambda f: f.lost_messages or None),
+        value=_present("lost_messages"),
     ),
 )
