@@ -24,6 +24,11 @@ case $install in
 esac
 kubectl -n "$operator" rollout status deployment/consumer-autoscaler --timeout=120s
 
+if test "$install" = chart; then
+  say "helm test: the operator reports a resource that only observes"
+  helm test consumer-autoscaler --namespace "$operator" --logs
+fi
+
 say "a broker, a load and consumers that are slower than it"
 kubectl apply -f tests/e2e/shop.yaml
 kubectl -n shop rollout status deployment/kafka --timeout=180s

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,30 +165,47 @@ def on_processes(cluster: ControlPlane, file: Path) -> Path:
     return file
 
 
-@pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("by", HELMS)
-def test_helm_test_tells_a_working_operator_from_a_missing_one(cluster: ControlPlane, tmp_path: Path, by: str) -> None:
-    """Two operators run as installed, with the chart's own rights; then none does."""
+@contextmanager
+def running(cluster: ControlPlane, folder: Path, by: str, values: Path) -> Iterator[tuple[str | Path, ...]]:
+    """The chart as a release whose operators run, with the chart's own rights; gives where it is, as flags of Helm."""
     where = ("--namespace", NAMESPACE, "--kubeconfig", cluster.kubeconfig)
     cluster.kubectl("create", "serviceaccount", RELEASE, "-n", NAMESPACE)
-    values = ("--values", on_processes(cluster, tmp_path / "values.json"))
-    account = ("--set", f"serviceAccount.create=false,serviceAccount.name={RELEASE},helmTest.timeoutSeconds=20")
-    helm("install", RELEASE, chart.CHART, *where, *values, *account, "--wait", "--timeout", "60s", by=by)
+    files = ("--values", values, "--values", on_processes(cluster, folder / "values.json"))
+    switches = (
+        f"serviceAccount.create=false,serviceAccount.name={RELEASE},helmTest.timeoutSeconds=20,helmTest.labels.shard=a"
+    )
     try:
-        said = helm("test", RELEASE, *where, "--timeout", "90s", by=by)
-        assert "Succeeded" in said
-        left = cluster.kubectl("get", "pods,deployments,cas", "-n", NAMESPACE, "-o", "name").split()
-        assert [name for name in left if name.endswith("-test")] == []
-
-        cluster.kubectl("scale", f"deployment/{RELEASE}", "--replicas=0", "-n", NAMESPACE)
-        failed = try_helm("test", RELEASE, *where, "--timeout", "90s", by=by)
-        assert failed.returncode != 0
-        pod = json.loads(cluster.kubectl("get", "pod", f"{RELEASE}-test", "-n", NAMESPACE, "-o", "json"))
-        assert pod["status"]["phase"] == "Failed"
+        helm("install", RELEASE, chart.CHART, *where, *files, "--set", switches, "--wait", "--timeout", "60s", by=by)
+        yield where
     finally:
         helm("uninstall", RELEASE, *where, by=by)
         cluster.kubectl("delete", "deployment,pod,cas", f"{RELEASE}-test", "-n", NAMESPACE, "--ignore-not-found")
         cluster.kubectl("delete", "serviceaccount", RELEASE, "-n", NAMESPACE)
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("by", HELMS)
+def test_helm_test_tells_a_working_operator_from_a_missing_one(cluster: ControlPlane, tmp_path: Path, by: str) -> None:
+    """Two operators run as installed; then none does."""
+    with running(cluster, tmp_path, by, chart.CHART / "ci" / "default-values.yaml") as where:
+        assert "Succeeded" in helm("test", RELEASE, *where, "--timeout", "90s", by=by)
+        left = cluster.kubectl("get", "pods,deployments,cas", "-n", NAMESPACE, "-o", "name").split()
+        assert [name for name in left if name.endswith("-test")] == []
+
+        cluster.kubectl("scale", f"deployment/{RELEASE}", "--replicas=0", "-n", NAMESPACE)
+        assert try_helm("test", RELEASE, *where, "--timeout", "90s", by=by).returncode != 0
+        pod = json.loads(cluster.kubectl("get", "pod", f"{RELEASE}-test", "-n", NAMESPACE, "-o", "json"))
+        assert pod["status"]["phase"] == "Failed"
+
+
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("values", [path for path in VALUES if "default" not in path.name], ids=lambda path: path.stem)
+def test_operators_work_with_the_rights_and_settings_of_other_values(
+    cluster: ControlPlane, tmp_path: Path, values: Path
+) -> None:
+    """In two namespaces without a Lease, and for a part of the resources with all switches on."""
+    with running(cluster, tmp_path, "helm", values) as where:
+        assert "Succeeded" in helm("test", RELEASE, *where, "--timeout", "90s")
 
 
 def test_the_package_holds_no_tests(tmp_path: Path) -> None:
