@@ -106,12 +106,24 @@ def flipped(base: dict[str, Any], path: tuple[str, ...], other: Any) -> Any:
     return not given if isinstance(given, bool) else other
 
 
-def test_every_value_that_a_template_reads_is_there() -> None:
-    """A misspelt one would be empty for ever."""
+def read_but_missing() -> set[tuple[str, str]]:
+    """The values that templates read and values.yaml lacks, each with the template."""
     known = {".".join(path[:depth]) for path, _ in leaves(VALUES) for depth in range(1, len(path) + 1)}
     read = {(file.name, path) for file in TEMPLATES for path in re.findall(r"\.Values\.([\w.]+)", file.read_text())}
     assert len(read) > 30
-    assert {(name, path) for name, path in read if path not in known} == set()
+    return {(name, path) for name, path in read if path not in known}
+
+
+def test_every_value_that_a_template_reads_is_there() -> None:
+    """A misspelt one would be empty for ever."""
+    assert read_but_missing() == set()
+
+
+def test_every_value_is_described() -> None:
+    """In the README and in the schema."""
+    said = chart.comments((chart.CHART / "values.yaml").read_text())
+    described = {".".join(path) for path, _ in leaves(VALUES)} - set(said)
+    assert {path for path in described if not any(path.startswith(f"{one}.") for one in chart.OPEN)} == set()
 
 
 def test_what_the_templates_define_cannot_collide_with_another_chart() -> None:
