@@ -60,6 +60,7 @@ chart: install   ## Make the chart's schema, README and CRD from values.yaml and
 docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.resource > docs/resource.md
 	$(BIN)/python -m pages.settings > docs/settings.md
+	$(BIN)/python -m pages.metrics > docs/metrics.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays

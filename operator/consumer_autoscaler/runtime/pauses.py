@@ -23,20 +23,21 @@ _ALL_AGAIN_AFTER = 500
 def short_pauses() -> Iterator[None]:
     """While it lasts, and for all of the process."""
     young, middle, old = gc.get_threshold()
-    set_aside = known = 0
+    set_aside = known = frozen = 0  # freezes, and objects: counted here, since asking Python walks over all of them
 
     def after(phase: str, info: Mapping[str, int]) -> None:
-        nonlocal set_aside, known
+        nonlocal set_aside, known, frozen
         if phase != "stop" or info["generation"] != 2:
             return
         survivors = len(gc.get_objects())  # without what is set aside already
-        before, known = known, survivors + gc.get_freeze_count()
+        before, known = known, survivors + frozen
         gc.set_threshold(young, middle, _GROWING if known > 1.1 * before else _RESTING)
         if survivors > _LEAST_OBJECTS:
             gc.freeze()
-            set_aside += 1
+            set_aside, frozen = set_aside + 1, frozen + survivors
             if set_aside % _ALL_AGAIN_AFTER == 0:
                 gc.unfreeze()
+                frozen = 0
 
     gc.callbacks.append(after)
     gc.set_threshold(young, middle, _GROWING)
