@@ -54,13 +54,14 @@ crd: install     ## Generate crds/ anew, and what the chart has of it
 	$(BIN)/consumer-autoscaler crd > crds/consumerautoscalers.yaml
 	$(BIN)/python -m bed.chart
 
-chart: install   ## Make the chart's schema, README and CRD from values.yaml and crds/
+chart: install   ## Make the chart's schema, README, CRD and dashboards
 	$(BIN)/python -m bed.chart
 
 docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.resource > docs/resource.md
 	$(BIN)/python -m pages.settings > docs/settings.md
 	$(BIN)/python -m pages.metrics > docs/metrics.md
+	$(BIN)/python -m pages.alerts > docs/alerts.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays
