@@ -34,15 +34,26 @@ async def test_a_standby_is_ready_and_takes_over_when_the_leader_ends_in_order(b
         await eventually(lambda: asyncio.to_thread(_is_standby, standby))
         assert await asyncio.to_thread(standby.get, "/healthz") == (200, "ok")
         await site.until_read()
+        assert await asyncio.to_thread(_shows_resources, leader)
+        assert not await asyncio.to_thread(_shows_resources, standby)
         assert await _stopped(leader) == 0
         await site.produce(1)
         await site.until_replicas(1, within_seconds=10)
+        assert await asyncio.to_thread(_shows_resources, standby)
         assert await _stopped(standby) == 0
     assert len(await asyncio.to_thread(site.scale_writes)) == 1
 
 
 def _is_standby(operator: Operator) -> bool:
     return operator.get("/readyz") == (200, "standby")
+
+
+def _shows_resources(operator: Operator) -> bool:
+    """Only one process may, or Prometheus adds up what is one thing."""
+    _, page = operator.get("/metrics")
+    leads, shows = "consumer_autoscaler_operator_leader 1.0" in page, "consumer_autoscaler_info{" in page
+    assert leads == shows
+    return shows
 
 
 async def _stopped(operator: Operator) -> int | None:
