@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards import process
-from dashboards.layout import dashboard, variable
+from dashboards.layout import dashboard, link, variable
 from dashboards.model import (
     BLUE,
     GREEN,
@@ -34,7 +34,7 @@ YES_IS_NEUTRAL = {1: ("yes", BLUE), 0: ("no", GREY), -1: ("unknown", GREY)}
 
 def board() -> Json:
     """The dashboard."""
-    link = f"/d/{RESOURCE_UID}?var-datasource=${{datasource}}&${{__url_time_range}}"
+    to_resource = f"/d/{RESOURCE_UID}?var-datasource=${{datasource}}"
     return dashboard(
         uid=UID,
         title="consumer-autoscaler / Fleet",
@@ -45,11 +45,11 @@ def board() -> Json:
         ],
         rows={
             "At a glance": _glance(),
-            "Resources": [_resources(link), *_loads()],
+            "Resources": [_resources(to_resource), *_loads()],
             "Kafka": process.kafka(),
             "Operator": process.operator(),
         },
-        links=[{"title": "One resource", "type": "link", "url": link, "icon": "dashboard"}],
+        links=[link("One resource", to_resource)],
     )
 
 
@@ -97,11 +97,12 @@ def _glance() -> list[Panel]:
     ]
 
 
-def _resources(link: str) -> Panel:
+def _resources(to_resource: str) -> Panel:
     def now(series: str, more: str = "") -> Query:
         return Query(f"{BY} ({P}{series}{{{more}{IN}}})", instant=True)
 
-    to_one = f"{link}&var-namespace=${{__data.fields.Namespace}}&var-name=${{__data.fields.Name}}"
+    row = "var-namespace=${__data.fields.Namespace}&var-name=${__data.fields.Name}"
+    to_one = f"{to_resource}&${{__url_time_range}}&{row}"
     return table(
         "All resources",
         "A name leads to its own dashboard. Limited: a limit keeps the count from what the load needs.",

@@ -11,7 +11,7 @@ SCHEMA_VERSION = 39  # Grafana 10.4; later ones convert it when they load it
 
 def variable(name: str, label: str, query: str, *, several: bool) -> Json:
     """A choice among what Prometheus gives; with `several` also all of it."""
-    return {
+    found: Json = {
         "name": name,
         "label": label,
         "type": "query",
@@ -22,7 +22,23 @@ def variable(name: str, label: str, query: str, *, several: bool) -> Json:
         "sort": 1,
         "multi": several,
         "includeAll": several,
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]} if several else {},
+    }
+    return found | ({"current": {"selected": True, "text": ["All"], "value": ["$__all"]}} if several else {})
+
+
+def link(title: str, url: str) -> Json:
+    """A link at the top of a dashboard to another one."""
+    return {
+        "title": title,
+        "type": "link",
+        "url": url,
+        "icon": "dashboard",
+        "tooltip": "",
+        "tags": [],
+        "asDropdown": False,
+        "targetBlank": False,
+        "includeVars": False,
+        "keepTime": True,
     }
 
 
@@ -42,7 +58,6 @@ def dashboard(
         "label": "Prometheus",
         "type": "datasource",
         "query": "prometheus",
-        "current": {},
     }
     return {
         "uid": uid,

@@ -98,6 +98,11 @@ def stat(
         "reduceOptions": {"calcs": ["lastNotNull"], "values": False, "fields": ""},
         "colorMode": "background",
         "graphMode": "none",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "wideLayout": True,
+        "showPercentChange": False,
+        "percentChangeColorMode": "standard",
         "textMode": "name" if named else "value",
     }
     return Panel(
@@ -181,7 +186,7 @@ def states(
             "showValue": "auto",
             "rowHeight": 0.9,
             "alignValue": "left",
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
             "tooltip": {"mode": "single", "sort": "none"},
         },
     )
@@ -219,8 +224,8 @@ def table(
         height=height,
         least=None,
         overrides=overrides,
-        custom={"align": "auto", "filterable": True, "cellOptions": {"type": "auto"}},
-        options={"showHeader": True, "cellHeight": "sm"},
+        custom={"align": "auto", "filterable": True, "cellOptions": {"type": "auto"}, "inspect": False},
+        options={"showHeader": True, "cellHeight": "sm", "frameIndex": 0},
         transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
     )
 

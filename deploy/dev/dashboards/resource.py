@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.fleet import RESOURCE_UID, UID
-from dashboards.layout import dashboard, variable
+from dashboards.layout import dashboard, link, variable
 from dashboards.model import (
     BLUE,
     DATASOURCE,
@@ -60,9 +60,7 @@ def board() -> Json:
                 "step": "60s",
             }
         ],
-        links=[
-            {"title": "Fleet", "type": "link", "url": f"/d/{UID}?var-datasource=${{datasource}}", "icon": "dashboard"}
-        ],
+        links=[link("Fleet", f"/d/{UID}?var-datasource=${{datasource}}")],
     )
 
 
