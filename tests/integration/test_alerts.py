@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tests.integration.promql_names import unknown
 from bed.chart import CHART
 from bed.parts import program
 from bed.paths import REPOSITORY
+from consumer_autoscaler.cli import FOR_PEOPLE
 
 pytestmark = pytest.mark.integration
 
@@ -78,3 +81,15 @@ def test_each_alert_says_how_bad_it_is_and_where_help_is(rule: dict[str, Any]) -
 
 def test_every_runbook_is_that_of_an_alert() -> None:
     assert sorted(page.stem for page in RUNBOOKS.glob("*.md")) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
+def test_a_runbook_shows_commands_and_series_that_there_are(page: Path) -> None:
+    """The program takes the options as they are shown; wrong ones would end with SystemExit."""
+    text = page.read_text()
+    assert unknown(text) == []
+    commands = {command.NAME: command for command in FOR_PEOPLE}
+    for name, options in re.findall(r"^(?:kubectl )?consumer-autoscaler (\w+) (.*)$", text, re.MULTILINE):
+        parser = argparse.ArgumentParser()
+        commands[name].add_arguments(parser)
+        parser.parse_args(shlex.split(options))
