@@ -68,6 +68,37 @@ async def _stopped(operator: Operator) -> int | None:
 
 
 @together
+async def test_an_alert_that_fires_goes_on_over_a_restart(bed: Bed) -> None:
+    """Since the same time, without being resolved and raised anew; it is resolved by the first lag that says so."""
+    alert = {"name": "far-behind", "lagMessages": 100, "forSeconds": 5}
+    spec = {"minReplicas": 1, "maxReplicas": 1, "objective": {"lagPerReplica": 1_000}, "alerts": [alert]}
+    site = await Site.open(bed, "restart", replicas=1, spec=spec, committed=True)
+    await site.produce(200, 200, 200)
+    flags = own_lease(site)
+    async with operator_on(bed, *flags, name="restart-a") as first:
+        await site.until_condition("AlertFiring", "True", "ThresholdCrossed")
+        before = (await site.status())["alerts"]
+        assert await _stopped(first) == 0
+    async with operator_on(bed, *flags, name="restart-b") as second:
+        series = f'alert_firing{{alert="far-behind",name="scaler",namespace="{site.name}"}} '
+        await eventually(lambda: asyncio.to_thread(lambda: f"{series}1.0" in second.get("/metrics")[1]))
+        await asyncio.sleep(2)  # more than a reading
+        assert (await site.status())["alerts"] == before
+        assert (await site.condition("AlertFiring"))["status"] == "True"
+        await site.commit(200, 200, 200)
+        await site.until_condition("AlertFiring", "False", "WithinThresholds")
+        assert "alerts" not in await site.status()
+
+        async def told() -> bool:
+            answer = await bed.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{site.name}/events")
+            reasons = [e["reason"] for e in answer["items"] for _ in range((e.get("series") or {}).get("count") or 1)]
+            assert reasons.count("AlertFiring") == 1
+            return reasons.count("AlertResolved") == 1
+
+        await eventually(told)
+
+
+@together
 async def test_a_missing_right_is_named_at_the_start(bed: Bed) -> None:
     """Without one verb the operator ends with 1 and says which, instead of failing in silence later."""
     config = await asyncio.to_thread(_account_without_scale_patch, bed.controlplane)
