@@ -180,6 +180,7 @@ class Lone:
                 leader=lambda: self.leader,
                 health=lambda: 0,
                 listed_at=lambda: self.source.now,
+                source_seconds={"kafka": self.stats.request_seconds},
                 meters=self.meters,
                 loop_lag=LoopLag(),
             )

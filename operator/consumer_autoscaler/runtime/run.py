@@ -94,11 +94,13 @@ async def run(settings: Settings) -> int:
         may_write = (lambda: lease.held) if settings.leader_election else (lambda: True)
         lag = KafkaLagSource(clock, request_timeout_seconds=settings.request_timeout_seconds)
         secrets = Secrets(kube)
+        pods = PodHttp(allow_loopback=settings.allow_loopback_pods)
+        prometheus = PrometheusHttp(allow_loopback=settings.allow_loopback_pods)
         processing = ProcessingTimes(
             kube,
             secrets,
-            PodMetrics(PodHttp(allow_loopback=settings.allow_loopback_pods)),
-            PrometheusMetrics(PrometheusHttp(allow_loopback=settings.allow_loopback_pods)),
+            PodMetrics(pods),
+            PrometheusMetrics(prometheus),
             allow_passwords_without_tls=settings.allow_passwords_without_tls,
         )
         events = EventRecorder(kube, instance=settings.identity, wall_clock=clock, may_post=may_write)
@@ -116,6 +118,11 @@ async def run(settings: Settings) -> int:
             leader=may_write,
             health=lambda: 2 if health.sick() else 0 if health.ready()[0] else 1,
             listed_at=lambda: clock() - resync.age_seconds if resync.listed.is_set() else None,
+            source_seconds={
+                "kafka": lag.stats.request_seconds,
+                "pods": pods.request_seconds,
+                "prometheus": prometheus.request_seconds,
+            },
             meters=meters,
             loop_lag=await stack.enter_async_context(LoopLag()),
         )

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections import defaultdict
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
+
+from consumer_autoscaler.durations import Durations
 
 if TYPE_CHECKING:
     from aiohttp.connector import AddrInfoType
@@ -48,6 +51,8 @@ class PodHttp:
         self._suspect_places = asyncio.Semaphore(max(1, at_once // 4))
         self._places = asyncio.Semaphore(at_once)
         self._session: aiohttp.ClientSession | None = None
+        self.request_seconds: defaultdict[str, Durations] = defaultdict(Durations)
+        """How long requests took, by how they ended: `ok`, `timeout` or `error`."""
 
     async def get(self, *, ip: str, port: int, path: str, suspect: bool = False) -> bytes:
         """The page, at most MAX_PAGE_BYTES. Raises ScrapeFailed. Waiting for a place takes no time of it."""
@@ -57,16 +62,22 @@ class PodHttp:
         url = URL.build(scheme="http", host=str(address), port=port, path=path)
         async with self._suspect_places if suspect else nullcontext(), self._places:
             token = _address_asked_for.set(address)
+            clock, result = asyncio.get_running_loop().time, "error"
+            begin = clock()
             try:
                 async with asyncio.timeout(self._timeout_seconds):
-                    return await self._page(url)
+                    page = await self._page(url)
+                result = "ok"
+                return page
             except TimeoutError:
+                result = "timeout"
                 raise ScrapeFailed(f"did not answer within {self._timeout_seconds:g} s") from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
                 raise ScrapeFailed(f"could not be connected to on port {port} or broke off") from None
             except (aiohttp.ClientError, ValueError):
                 raise ScrapeFailed("did not answer in proper HTTP") from None
             finally:
+                self.request_seconds[result].observe(clock() - begin)
                 _address_asked_for.reset(token)
 
     async def aclose(self) -> None:

@@ -15,6 +15,7 @@ import json
 import re
 import socket
 import ssl
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from consumer_autoscaler.durations import Durations
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.access.security import Tls
 from consumer_autoscaler.sources.kafka.access.tls import tls_context
@@ -77,6 +79,8 @@ class PrometheusHttp:
         self._allow_loopback = allow_loopback
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[Tls, ssl.SSLContext] = {}
+        self.request_seconds: defaultdict[str, Durations] = defaultdict(Durations)
+        """How long queries took, by how they ended: `ok` (any answer), `timeout` or `error`."""
 
     async def query(self, server: Server, query: str) -> list[Entry]:
         """The entries of the result; a scalar is one without labels. Raises PrometheusFailed.
@@ -84,10 +88,14 @@ class PrometheusHttp:
         Waiting for a place takes no time of the server's.
         """
         async with self._places:
+            clock, result = asyncio.get_running_loop().time, "error"
+            begin = clock()
             try:
                 async with asyncio.timeout(server.timeout_seconds):
                     status, body = await self._ask(server, query)
+                result = "ok"
             except TimeoutError:
+                result = "timeout"
                 words = f"at {server.address} did not answer within {server.timeout_seconds:g} s"
                 raise PrometheusFailed(Failure.UNREACHABLE, words) from None
             except aiohttp.ClientConnectorCertificateError:
@@ -98,6 +106,8 @@ class PrometheusHttp:
                 raise PrometheusFailed(Failure.UNREACHABLE, words) from None
             except (aiohttp.ClientError, ValueError):
                 raise _no_prometheus(server, "does not answer in proper HTTP") from None
+            finally:
+                self.request_seconds[result].observe(clock() - begin)
         return _entries(_data(server, status, body))
 
     async def aclose(self) -> None:

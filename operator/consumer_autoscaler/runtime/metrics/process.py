@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from consumer_autoscaler import __version__
 from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.durations import Durations
 from consumer_autoscaler.runtime.fleet import Fleet
 from consumer_autoscaler.runtime.metrics.family import Family, Group, Kind, histogram_samples, pairs, sample
 from consumer_autoscaler.runtime.metrics.loop_lag import LoopLag
@@ -26,6 +27,7 @@ class Process:
     leader: Callable[[], bool]
     health: Callable[[], int]
     listed_at: Callable[[], float | None]
+    source_seconds: Mapping[str, Mapping[str, Durations]]  # by source, and by how its requests ended
     meters: Meters
     loop_lag: LoopLag
 
@@ -80,8 +82,9 @@ def _kafka_requests(family: ProcessFamily, process: Process) -> Iterator[str]:
 
 
 def _source_seconds(family: ProcessFamily, process: Process) -> Iterator[str]:
-    for result, durations in sorted(process.readings().request_seconds.items()):
-        yield from histogram_samples(family.full_name, pairs(family.labels, ("kafka", result)), durations)
+    for source, ended in process.source_seconds.items():
+        for result, durations in sorted(ended.items()):
+            yield from histogram_samples(family.full_name, pairs(family.labels, (source, result)), durations)
 
 
 def _kube_requests(family: ProcessFamily, process: Process) -> Iterator[str]:
@@ -179,7 +182,7 @@ PROCESS_FAMILIES = (
     ProcessFamily(
         name="source_request_duration_seconds",
         kind=Kind.HISTOGRAM,
-        help="How long requests to the source took: ok, timeout or error.",
+        help="How long requests to a source (kafka, pods, prometheus) took, by how they ended: ok, timeout or error.",
         group=Group.REQUESTS,
         labels=("source", "result"),
         lines=_source_seconds,
