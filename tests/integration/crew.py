@@ -31,6 +31,7 @@ from bed.processes import Process, free_port
 from bed.produce import LoadProducer, Profile
 from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt, resumed
 from consumer_autoscaler.decision.decide import decide
+from consumer_autoscaler.decision.looks import look_again_seconds
 from consumer_autoscaler.decision.reasons import ConditionType
 from consumer_autoscaler.decision.values import Decision, Observation, OffsetReset, Policy, Scale
 from consumer_autoscaler.sources.kafka.reader import KafkaLagSource
@@ -209,6 +210,9 @@ class Crew:
                 observation = Observation(at=now, group=group, scale=scale)
                 history = advance(self.policy, history, observation, now)
                 subscription.look_up_older_than(age_in_doubt(self.policy, history, now))
+                soon = look_again_seconds(self.policy, history)
+                if soon is not None:
+                    subscription.look_again(soon)
                 decision = decide(self.policy, observation, history, now)
                 self.seen.append((time.monotonic() - began, decision))
                 if decision.desired is not None and decision.desired != self.replicas:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -402,6 +403,26 @@ async def test_a_thousand_subscriptions_are_served_at_once_from_a_few_readings(
     assert all(isinstance(reading, GroupReading) for reading in readings)
     assert source.stats.batches <= 3
     assert source.stats.connections <= 3
+
+
+async def test_one_group_can_be_read_again_before_the_next_tick(brokers: Kafka, source: KafkaLagSource) -> None:
+    """That group alone, once, and the ticks go on; who leaves is not read any more."""
+    name = await topic(brokers, "again", 2, {0: 3})
+    wanted = replace(request(brokers, "again", name), interval_seconds=60)
+    first, second = source.subscribe(wanted), source.subscribe(replace(wanted, consumer_group="again-not"))
+    await asyncio.gather(first.next(), second.next())
+    readings = source.stats.readings
+    first.look_again(0.2)
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        reading = await first.next()
+    assert isinstance(reading, GroupReading)
+    assert 0.2 <= time.monotonic() - began < 5
+    assert source.stats.readings == readings + 1
+    first.look_again(0.2)
+    first.close()
+    await asyncio.sleep(0.5)
+    assert source.stats.readings == readings + 1
 
 
 async def test_requests_per_reading_depend_on_the_brokers_alone(brokers: Kafka) -> None:

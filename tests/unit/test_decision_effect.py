@@ -31,7 +31,7 @@ def after_an_up(
 ) -> History:
     """Settled at 1000 after an up from 4 replicas, which did `before`; since then `done` records per second."""
     samples = tuple(Sample(1000.0 + 5 * i, int(2000 * 5 * i), int(done * 5 * i)) for i in range(int(lasts / 5) + 1))
-    stretch = Saturation(1000.0, 0, replicas, None, 0.0) if saturated else None
+    stretch = Saturation(1000.0, 0, 0, replicas, None, 0.0) if saturated else None
     values: dict[str, object] = {
         "began_at": 0.0, "samples": samples, "settled_since": 1000.0, "replicas": replicas, "saturation": stretch,
         "behind": True, "pace": Pace(4, 4.0, before, before / 4, True), **more,
@@ -109,7 +109,7 @@ def at_rest(done: float, now: float = 2000.0, **more: object) -> History:
     samples = tuple(Sample(now - 100 + 5 * i, 2000 * 5 * i, int(done * 5 * i)) for i in range(21))
     values: dict[str, object] = {
         "began_at": 0.0, "samples": samples, "settled_since": now - 100, "replicas": 5, "behind": True,
-        "saturation": Saturation(now - 100, 0, 5, None, 0.0), "pace": Pace(5, 5.0, done, done / 5, True), **more,
+        "saturation": Saturation(now - 100, 0, 0, 5, None, 0.0), "pace": Pace(5, 5.0, done, done / 5, True), **more,
     }  # fmt: skip
     return History(**values)  # type: ignore[arg-type]
 

@@ -205,6 +205,19 @@ def test_what_was_measured_briefly_is_cut_by_what_one_commit_could_have_brought(
     assert 0.6 * 100 < capacity.per_replica < 0.8 * 100
 
 
+def test_consumers_that_were_idle_at_first_are_no_measurement() -> None:
+    """A load that comes back after a lull: what they did until it was there is not what they can do."""
+    watch = Watch()
+    watch.poll(100, 100, times=12)
+    watch.poll(0, 0, times=12)
+    watch.poll(10, 0)
+    watch.poll(400, 50)
+    watch.poll(400, 250)
+    assert watch.history.capacity_per_replica is None
+    watch.poll(400, 250, times=6)
+    assert watch.history.capacity_per_replica == pytest.approx(100, rel=0.01)
+
+
 def test_briefly_measured_again_and_again_is_as_good_as_measured_once_for_long() -> None:
     """Short stretches are pooled: a group that is saturated for a moment now and then is learned, too."""
     watch = Watch()

@@ -56,6 +56,7 @@ class FakeLag:
         self.ways: list[Security | None] = []
         self.open = 0
         self.older_than: list[float | None] = []
+        self.again: list[float] = []
         self.answer = VALID
 
     def subscribe(self, request: GroupRequest) -> Subscription:
@@ -69,6 +70,9 @@ class FakeLag:
 
             def look_up_older_than(self, seconds: float | None) -> None:
                 lag.older_than.append(seconds)
+
+            def look_again(self, seconds: float) -> None:
+                lag.again.append(seconds)
 
             async def owners(self) -> Owners:
                 return {}
@@ -204,6 +208,8 @@ async def test_a_new_password_is_taken_up_and_the_old_client_left() -> None:
     reading = subscription(access(kube, lag, again=0.01), spec(sasl=login()))
     reading.look_up_older_than(7)
     await reading.next()
+    reading.look_again(4)
+    assert lag.again == [4]
     kube.secrets["me"] = {"password": b"new"}
     await eventually(kube, reading.next, lambda: len(lag.ways) > 1)
     assert [cast(PasswordLogin, way.login).password for way in lag.ways if way] == ["old", "new"]

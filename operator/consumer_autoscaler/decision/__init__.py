@@ -13,5 +13,6 @@ decide                  from demand to decision; it calls
   stuck, skew           partitions that more replicas cannot help
   limits                what stands between the demand and the decision
   diagnosis, backpressure   what a person is told
+looks                   whether a jump is to be looked at again before the next poll
 bundle                  all that decide() was given, as JSON and back
 """

@@ -21,6 +21,7 @@ from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
 SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to the next, before it says anything
+BEGUN_SHARE = 0.3  # of that must have waited when a stretch began, for what was done then
 COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
 RESUMED_SECONDS = 30.0  # of evidence are what another process has measured; from here on it counts as measured
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
@@ -89,12 +90,16 @@ def learn(
         return history if history.saturation is None else replace(history, saturation=None)
     stretch = history.saturation
     if stretch is None or stretch.replicas != scale.replicas:
-        return replace(history, saturation=_stretch(history, scale.replicas))
+        return replace(history, saturation=_stretch(history, scale.replicas, group.lag_messages))
     length = now.at - stretch.since
-    measured = (now.consumed - stretch.consumed_then) / length / levels.at_work(scale.replicas) if length > 0 else 0.0
+    consumed = (now.consumed - stretch.consumed_then) / length if length > 0 else 0.0
+    if stretch.backlog_then < BEGUN_SHARE * consumed * _floor_seconds(policy, history):
+        # Little was waiting when it began, for how much was done then: they were idle until more came.
+        return replace(history, saturation=_stretch(history, scale.replicas, group.lag_messages))
+    measured = consumed / levels.at_work(scale.replicas)
     history = _believing(policy, history, stretch, measured, length)
     if _moves_on(policy, history, length):
-        history = replace(history, saturation=_stretch(history, scale.replicas))
+        history = replace(history, saturation=_stretch(history, scale.replicas, group.lag_messages))
     return history
 
 
@@ -114,19 +119,24 @@ def _learn_from_fullest(
     now, done = history.samples[-1].at, sum(track.committed_offset or 0 for track in tracks)
     stretch = history.fullest
     if stretch is None or stretch.replicas != replicas or stretch.held != held:
-        return replace(history, fullest=_stretch(history, replicas, done, held))
+        return replace(history, fullest=_stretch(history, replicas, lag, done, held))
     length = now - stretch.since
-    measured = k * (done - stretch.consumed_then) / length if length > 0 else 0.0
+    finished = (done - stretch.consumed_then) / length if length > 0 else 0.0
+    if stretch.backlog_then < BEGUN_SHARE * finished * _floor_seconds(policy, history):
+        return replace(history, fullest=_stretch(history, replicas, lag, done, held))
+    measured = k * finished
     history = _believing(policy, history, stretch, measured, length)
     if _moves_on(policy, history, length):
-        history = replace(history, fullest=_stretch(history, replicas, done, held))
+        history = replace(history, fullest=_stretch(history, replicas, lag, done, held))
     return history
 
 
-def _stretch(history: History, replicas: int, consumed: int | None = None, held: tuple[int, ...] = ()) -> Saturation:
+def _stretch(
+    history: History, replicas: int, backlog: int, consumed: int | None = None, held: tuple[int, ...] = ()
+) -> Saturation:
     now = history.samples[-1]
     begun = now.consumed if consumed is None else consumed
-    return Saturation(now.at, begun, replicas, history.capacity_per_replica, history.evidence_seconds, held)
+    return Saturation(now.at, begun, backlog, replicas, history.capacity_per_replica, history.evidence_seconds, held)
 
 
 def _believing(policy: Policy, history: History, stretch: Saturation, measured: float, length: float) -> History:

@@ -23,6 +23,7 @@ LONGEST_QUEUE_SHARE, COPES_SHARE = 0.3, 0.25  # of the promise's work
 HYSTERESIS = 1.1  # so much below the count of an up that is made ahead of the load
 SURE = 3.0  # standard deviations of the load's chance that the count must carry besides its mean
 SUREST = 8.0
+MOST_SHARE = 0.9  # of the usual load: what swings by more is on and off, and its queue is the better witness
 LEAST_NOISE = 0.05  # of the rate: no load is so even that a count should be filled to the brim
 SPREAD_SHARE = 0.02  # of the promise: how long a queue the chance alone may build on average
 
@@ -33,9 +34,9 @@ def follow_levels(policy: Policy, history: History, levels: Levels, scale: Scale
     A level whose queue is long begins its account anew.
     """
     what = capacity_of(policy, history)
-    rate = history.arrival_rate(policy.poll_interval_seconds)
-    if previous_at is None or rate is None or what.per_replica <= 0 or policy.max_delay_seconds is None:
+    if previous_at is None or len(history.samples) < 2 or what.per_replica <= 0 or policy.max_delay_seconds is None:
         return history
+    arrived = history.samples[-1].arrived - history.samples[-2].arrived
     elapsed = history.samples[-1].at - previous_at
     credited = min(elapsed, 2.0 * policy.poll_interval_seconds)  # during an outage nobody saw it cope
     promise = policy.max_delay_seconds
@@ -45,7 +46,7 @@ def follow_levels(policy: Policy, history: History, levels: Levels, scale: Scale
     for count in levels.counts:
         sustained = what.per_replica * levels.worth(count)
         memory = old.get(count, LevelMemory(count))
-        queue = memory.queue_messages + elapsed * (rate - QUEUE_RELIEF * sustained)
+        queue = memory.queue_messages + arrived - elapsed * QUEUE_RELIEF * sustained
         queue = min(max(0.0, queue), LONGEST_QUEUE_SHARE * promise * sustained)
         if count < target and queue <= COPES_SHARE * promise * sustained:
             wasted = memory.wasted_replica_seconds + credited * (target - count)
@@ -91,7 +92,7 @@ def _carries_safely(policy: Policy, s: Signals, carries: float) -> bool:
 
     What chance does to a queue: it grows like a random walk against the spare capacity, to noise² window / (2 spare)
     messages on average (the heavy-traffic formula for a queue of independent increments, Kingman 1962). The spare
-    capacity that keeps this below a small share of the promise is asked for, but never more than SUREST.
+    capacity that keeps this below a small share of the promise is asked for, but never more than SUREST or MOST_SHARE.
     """
     window = s.pattern.window_seconds
     chance = replace(s.pattern, noise=max(s.pattern.noise, LEAST_NOISE * s.rate_minute))
@@ -100,7 +101,7 @@ def _carries_safely(policy: Policy, s: Signals, carries: float) -> bool:
 
     def with_chance(rate: float, seconds: float, also: float) -> float:
         noise = chance.noise_over(seconds)
-        return rate + min(SUREST * noise, SURE * noise + also)
+        return rate + min(SUREST * noise, SURE * noise + also, MOST_SHARE * s.rate_quarter)
 
     if carries >= with_chance(s.rate_long, long_seconds(policy), spread):
         return True

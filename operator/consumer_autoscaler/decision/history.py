@@ -45,6 +45,7 @@ class Saturation:
 
     since: float
     consumed_then: int
+    backlog_then: int  # messages: so much work was there for the time that followed
     replicas: int
     # What was believed when it began, and on how much evidence: the stretch as a whole is weighed against that.
     capacity_before: float | None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consumer_autoscaler.decision.capacity import Capacity, capacity_of, commit_interval_seconds
-from consumer_autoscaler.decision.history import LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
+from consumer_autoscaler.decision.history import KEEP_SECONDS, LONG_WINDOW_SECONDS, SHORT_WINDOW_SECONDS, History
 from consumer_autoscaler.decision.levels import Levels
 from consumer_autoscaler.decision.pattern import Pattern, largest_rise, pattern_of
 from consumer_autoscaler.decision.stuck import delay_without, lag_without, stuck_partitions
 from consumer_autoscaler.decision.values import GroupReading, Policy
 
 MOST_BY_CHANCE = 6.0  # standard deviations; beyond them a change is one whatever came before
+MOST_BY_CHANCE_LONG = 3.0  # the same, for five minutes against a quarter of an hour
 SURE_OF_RISE = 2.0  # the same, for a rise to be a trend
 LEAST_AHEAD = 0.3  # of the rate, for a promise of no time at all
 
@@ -25,6 +26,7 @@ class Signals:
     rate_now: float  # over one poll, without what is taken for chance
     rate_minute: float  # over a minute, as it was
     rate_long: float  # over five minutes
+    rate_quarter: float  # over a quarter of an hour
     rising: float  # how much it grows in a second, seen twice in a row, so a jump is not taken for a ramp
     backlog: float  # messages, without those that are only not committed yet
     delay: float  # how long the oldest has waited, in seconds; like the backlog without partitions that are stuck
@@ -65,8 +67,14 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
     minute = history.arrival_rate(minute_seconds(policy)) or now
     long = history.arrival_rate(long_seconds(policy)) or now
     pattern = pattern_of(history.samples, poll)
-    likely_minute = pattern.likely(minute, long, minute_seconds(policy), MOST_BY_CHANCE)
+    quarter = history.arrival_rate(KEEP_SECONDS) or now
+    usual = pattern.likely(long, quarter, long_seconds(policy), MOST_BY_CHANCE_LONG)
+    likely_minute = pattern.likely(minute, usual, minute_seconds(policy), MOST_BY_CHANCE)
     likely_now = pattern.likely(now, likely_minute, poll, MOST_BY_CHANCE)
+    latest, seconds = _latest(history)
+    if seconds < 0.5 * poll and latest > now:
+        # A second look at a jump, see looks: a whole poll would still be half the load of before.
+        likely_now = max(likely_now, pattern.likely(latest, likely_now, seconds, MOST_BY_CHANCE))
     falling = now < two < minute
     rate = max(now, (now + two) / 2) if falling else max(likely_now, likely_minute)
     ahead = _ahead(policy, history, rate)
@@ -86,12 +94,20 @@ def signals_of(policy: Policy, history: History, group: GroupReading, replicas: 
         rate_now=likely_now + ahead,
         rate_minute=minute,
         rate_long=long,
+        rate_quarter=quarter,
         rising=_rising(history, pattern),
         backlog=max(0.0, backlog),
         delay=delay,
         capacity=capacity,
         pattern=pattern,
     )
+
+
+def _latest(history: History) -> tuple[float, float]:
+    """Records per second between the last two readings, and how many seconds lie between them."""
+    before, now = history.samples[-2:]
+    seconds = now.at - before.at
+    return ((now.arrived - before.arrived) / seconds if seconds > 0 else 0.0), seconds
 
 
 def _rising(history: History, pattern: Pattern) -> float:

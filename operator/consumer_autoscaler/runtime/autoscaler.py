@@ -23,6 +23,7 @@ from consumer_autoscaler.decision.alerts import watched
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.looks import look_again_seconds
 from consumer_autoscaler.decision.reasons import (
     ConditionStatus,
     ConditionType,
@@ -83,6 +84,7 @@ class Autoscaler:
         self._parts = parts
         self._written: dict[str, Any] = dict(body.get("status") or {})
         self._written_at: float | None = None
+        self._reported_at: float | None = None
         self._resumed = history is not None
         self.history = history if history is not None else memory.learned_from(self._written, parts.clock()).history()
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
@@ -142,6 +144,9 @@ class Autoscaler:
         self.history = watched(policy, advance(policy, self.history, observation, now), observation)
         self.last = Bundle(policy=policy, observation=observation, history=self.history, now=now)
         subscription.look_up_older_than(age_in_doubt(policy, self.history, now))
+        soon = look_again_seconds(policy, self.history)
+        if soon is not None:
+            subscription.look_again(soon)
         self.decision = decision = decide(policy, observation, self.history, now)
         if not await self._act(decision, observation, subscription):
             return False
@@ -275,7 +280,9 @@ class Autoscaler:
         promise = self.resource.policy.max_delay_seconds
         delay = decision.figures.delay_seconds
         if promise is not None and delay is not None and delay > promise:
-            self.counts.late_seconds += self.resource.policy.poll_interval_seconds
+            poll = self.resource.policy.poll_interval_seconds
+            self.counts.late_seconds += poll if self._reported_at is None else min(poll, now - self._reported_at)
+        self._reported_at = now
         new = status.build(
             generation=self.resource.generation,
             now=now,

@@ -134,6 +134,10 @@ class _ThroughSecrets:
         if self._inner is not None:
             self._inner.look_up_older_than(seconds)
 
+    def look_again(self, seconds: float) -> None:
+        if self._inner is not None:
+            self._inner.look_again(seconds)
+
     async def owners(self) -> Owners:
         return {} if self._inner is None else await self._inner.owners()
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt, resumed
 from consumer_autoscaler.decision.decide import decide
 from consumer_autoscaler.decision.history import History
+from consumer_autoscaler.decision.looks import look_again_seconds
 from consumer_autoscaler.decision.values import Decision, Observation, Policy
 from consumer_autoscaler.simulation.group import Group
 
@@ -24,7 +25,7 @@ class Scaler(Protocol):
 
 
 class Ours:
-    """`advance` and `decide` as the operator calls them, one poll after the other."""
+    """`advance` and `decide` as the operator calls them: poll after poll, and a second look where one is asked for."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Ours:
     ) -> None:
         """The last four are what it believes to have measured before."""
         self.policy = policy
-        self.next_look = first_look
+        self.next_look = self._next_poll = first_look
         self.history: History = resumed(
             capacity_per_replica=capacity_per_replica,
             start_seconds=start_seconds,
@@ -49,7 +50,8 @@ class Ours:
 
     def look(self, group: Group) -> int | None:
         now = group.seconds
-        self.next_look += self.policy.poll_interval_seconds
+        if now >= self._next_poll:
+            self._next_poll += self.policy.poll_interval_seconds
         observation = Observation(
             at=now,
             group=group.observe(age_in_doubt(self.policy, self.history, now)),
@@ -58,6 +60,8 @@ class Ours:
         )
         self.history = advance(self.policy, self.history, observation, now)
         decision = decide(self.policy, observation, self.history, now)
+        soon = look_again_seconds(self.policy, self.history)
+        self.next_look = self._next_poll if soon is None else min(self._next_poll, now + soon)
         if self.decisions is not None:
             self.decisions.append(decision)
         if decision.desired is None or decision.desired == group.replicas:

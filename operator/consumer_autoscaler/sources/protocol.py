@@ -42,6 +42,10 @@ class Subscription(Protocol):
         """From the next tick on, readings also say whether an unprocessed record is older than that; None: no more."""
         ...
 
+    def look_again(self, seconds: float) -> None:
+        """One more reading of this group so many seconds from now, unless one comes before."""
+        ...
+
     async def owners(self) -> Owners:
         """Which member of the group has which partition now, asked for anew; empty where nobody says it."""
         ...

@@ -1,9 +1,9 @@
 """All readings of Kafka: one set of connections per cluster, one shared reading per cluster and interval.
 
 All subscriptions of a cluster with the same interval are served from one reading on a common tick, whose
-phase is random. A new subscription does not wait for it: those that join within 50 ms share a reading of
-their own first. A reading that takes longer than its interval skips ticks; readings of one schedule never
-overlap.
+phase is random. A new subscription does not wait for it, nor does one that is to be read again soon: those
+that come within 50 ms share a reading of their own. A reading that takes longer than its interval skips
+ticks; readings of one schedule never overlap.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class KafkaSubscription:
         self._newest: GroupReading | Unavailable | None = None
         self._arrived = asyncio.Event()
         self._closed = False
+        self._again: asyncio.TimerHandle | None = None
 
     async def next(self) -> GroupReading | Unavailable:
         await self._arrived.wait()
@@ -63,6 +64,10 @@ class KafkaSubscription:
     def look_up_older_than(self, seconds: float | None) -> None:
         self.watch.older_than_seconds = seconds
 
+    def look_again(self, seconds: float) -> None:
+        self._look_again_no_more()
+        self._again = asyncio.get_running_loop().call_later(seconds, self._schedule.read_soon, self)
+
     async def owners(self) -> Owners:
         return await self._schedule.owners(self.watch.group)
 
@@ -73,12 +78,19 @@ class KafkaSubscription:
 
     def put(self, result: GroupReading | Unavailable) -> None:
         if not self._closed:
+            self._look_again_no_more()
             self._newest = result
             self._arrived.set()
 
     def end(self) -> None:
         self._closed = True
+        self._look_again_no_more()
         self._arrived.set()
+
+    def _look_again_no_more(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
 
 class _Schedule:
@@ -96,9 +108,13 @@ class _Schedule:
     def join(self, watch: Watch) -> KafkaSubscription:
         subscription = KafkaSubscription(self, watch)
         self.subscribers.add(subscription)
+        self.read_soon(subscription)
+        return subscription
+
+    def read_soon(self, subscription: KafkaSubscription) -> None:
+        """Not at the next tick, but together with all that are wanted soon."""
         self._joiners.add(subscription)
         self._joined.set()
-        return subscription
 
     def leave(self, subscription: KafkaSubscription) -> None:
         self.subscribers.discard(subscription)
