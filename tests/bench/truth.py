@@ -148,12 +148,14 @@ def truth_of(group: Group, policy: Policy, *, proven: bool) -> Truth:
     if rebalancing and answers:
         answers |= {Reason.REBALANCING}
     crashed = any(pod.crashed for pod in group.pods)
+    alone = {p for p in hot if owners.count(owners[p]) == 1}
     useless = not crashed and _up_useless(
         enough=could > limit and pace * levels.worth(len(working)) >= MORE_OR_LESS * limit,
-        late=late, beyond_help=set(stuck) | {p for p in hot if owners.count(owners[p]) == 1},
+        late=late, beyond_help=set(stuck) | alone, falling_behind=bool(set(over) - {owners[p] for p in alone}),
     )  # fmt: skip
     return Truth(name, frozenset(answers), oldest, rebalancing, useless)
 
 
-def _up_useless(*, enough: bool, late: set[int], beyond_help: set[int]) -> bool:
-    return enough or (bool(late) and late <= beyond_help)
+def _up_useless(*, enough: bool, late: set[int], beyond_help: set[int], falling_behind: bool) -> bool:
+    """Nor is it useless while none of the others is late but some of them soon will be."""
+    return enough or (bool(late) and late <= beyond_help and not falling_behind)
