@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 
 BOUNDS_SECONDS = (0.005, 0.025, 0.1, 0.5, 2.0, 8.0)
@@ -25,3 +29,17 @@ class Durations:
     def cumulative(self) -> tuple[int, ...]:
         """How many took no longer than each of BOUNDS_SECONDS, and last how many there were."""
         return tuple(accumulate(self._counts))
+
+
+@contextmanager
+def timed(by_result: defaultdict[str, Durations]) -> Iterator[None]:
+    """Adds how long the block took, by how it ended: `ok`, `timeout` or `error`."""
+    begin, result = time.monotonic(), "error"
+    try:
+        yield
+        result = "ok"
+    except TimeoutError:
+        result = "timeout"
+        raise
+    finally:
+        by_result[result].observe(time.monotonic() - begin)

@@ -71,6 +71,7 @@ class Source:
     said: Callable[[str, float], Reading]
     now: float = START
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    again: list[tuple[str, float]] = field(default_factory=list)  # which group was to be read once more, and how soon
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def subscribe(self, _namespace: str, _kafka: object, request: GroupRequest) -> _Subscription:
@@ -114,6 +115,9 @@ class _Subscription:
 
     def look_up_older_than(self, seconds: float | None) -> None:
         pass
+
+    def look_again(self, seconds: float) -> None:
+        self.source.again.append((self.group, seconds))
 
     def close(self) -> None:
         pass

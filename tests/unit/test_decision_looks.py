@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,12 @@ def test_chance_is_no_jump() -> None:
 def test_a_second_look_asks_for_no_third() -> None:
     policy = promise(poll_interval_seconds=15)
     assert look_again_seconds(policy, seen([100.0] * 40 + [300.0, 900.0], last=4.0)) is None
+
+
+def test_whoever_does_not_answer_is_not_asked_more_often() -> None:
+    """What was seen last was a jump, and every reading since has failed."""
+    history = replace(seen([100.0] * 40 + [300.0]), unavailable_since=615.0)
+    assert look_again_seconds(promise(poll_interval_seconds=15), history) is None
 
 
 @pytest.mark.parametrize(

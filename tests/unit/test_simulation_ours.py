@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from tests.traces import TRACES
 from tests.unit.decision_model import Group, promise
 from tests.unit.simulation_support import ours
 from tests.unit.turns_model import TurnsGroup
@@ -11,7 +14,7 @@ from tests.unit.turns_model import TurnsGroup
 from consumer_autoscaler.decision.reasons import DecisionReason
 from consumer_autoscaler.simulation.policy import Ours
 from consumer_autoscaler.simulation.run import Window, simulate
-from consumer_autoscaler.simulation.trace import QUIET, Noise, constant, steps
+from consumer_autoscaler.simulation.trace import QUIET, Noise, constant, read_trace, steps
 from consumer_autoscaler.simulation.world import Assignor, Duration, Order, Rebalance, World
 
 
@@ -52,6 +55,22 @@ def test_other_groups_are_scaled_within_their_limits(world: World) -> None:
     assert max(count for _, count in outcome.replicas) <= most
     assert outcome.lateness.late_share < 0.02
     assert scaler.decisions
+
+
+def test_a_jump_right_before_a_poll_is_met_within_seconds() -> None:
+    """The poll at 605 s has seen one second of it; the second look, four seconds later, sees how large it is."""
+    outcome, _ = ours(steps((100.0, 604.0), (1500.0, 600.0)))
+    assert max(count for at, count in outcome.replicas if at <= 610) >= 15
+    assert outcome.lateness.late_share == pytest.approx(0, abs=1e-9)
+
+
+def test_a_load_that_goes_on_and_off_is_carried_without_a_replica_for_each_of_its_peaks() -> None:
+    """Recorded, twice as high: 238/s on average, peaks of 4000/s for seconds. Its queue says what is enough."""
+    recorded = read_trace(TRACES / "azure_llm_code_onoff.csv")
+    load = replace(recorded, rates=2 * recorded.rates)
+    outcome, _ = ours(load)
+    assert outcome.lateness.late_share == pytest.approx(0, abs=1e-9)
+    assert outcome.replica_hours * 3600 / load.end <= 8
 
 
 def test_to_zero_and_back() -> None:

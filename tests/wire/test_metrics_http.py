@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import aiohttp
@@ -22,20 +23,25 @@ def said(_: str, at: float) -> GroupReading:
     return reading(at, done=int(at - START), lag=5)
 
 
+def web_server(page: Callable[[], AsyncGenerator[bytes]], page_seconds: float = 60.0) -> WebServer:
+    return WebServer(
+        host="127.0.0.1",
+        port=0,
+        page=page,
+        health=Health(lambda: None, lambda: (True, "working")),
+        kube=cast(Any, None),
+        bundle_of=lambda *_: None,
+        page_seconds=page_seconds,
+    )
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[WebServer]:
     operator = Lone(said, measured)
     for number in range(RESOURCES):
         operator.fleet.observe(body(f"payments-{number}"))
     await operator.tick()
-    async with WebServer(
-        host="127.0.0.1",
-        port=0,
-        page=operator.page,
-        health=Health(lambda: None, lambda: (True, "working")),
-        kube=cast(Any, operator.cluster),
-        bundle_of=lambda *_: None,
-    ) as web:
+    async with web_server(operator.page) as web:
         yield web
     await operator.fleet.aclose()
 
@@ -79,3 +85,27 @@ async def test_a_scraper_that_leaves_in_the_middle_leaves_nothing_behind(server:
         while asyncio.all_tasks() - before:
             await asyncio.wait(asyncio.all_tasks() - before, timeout=1)
     assert lags((await taken(server, "identity"))[2]) == RESOURCES
+
+
+async def test_a_scraper_that_does_not_read_on_is_cut_off() -> None:
+    """However long the page is; what it was made of is let go."""
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield b"x" * 65_536
+        finally:
+            closed.set()
+
+    async with web_server(endless, page_seconds=0.5) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1000)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n")
+        async with asyncio.timeout(10):
+            await closed.wait()
+            with suppress(ConnectionError):
+                while await reader.read(1_000_000):  # what is on its way still comes
+                    pass
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

@@ -83,13 +83,14 @@ def _play(scene: Scenario, story: Story) -> None:
 
 
 class _Screen:
-    """A live table on a terminal, a line every ten seconds elsewhere."""
+    """A live table on a terminal, elsewhere a line every ten seconds and one for each Event that is new."""
 
     def __init__(self, end_seconds: float) -> None:
         self._end_seconds = end_seconds
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._said_at = -100.0
+        self._said_event = ""
 
     def __enter__(self) -> _Screen:
         if self._live:
@@ -108,8 +109,11 @@ class _Screen:
             say(
                 f"{now.seconds:4.0f} s  {_n(now.arrival_per_second)}/s arriving  lag {_n(now.lag_messages)}"
                 f"  oldest {_n(now.delay_seconds)} s  replicas {now.replicas} ({now.ready} ready)"
-                f"  {now.backpressured}  {event[:80]}"
+                f"  {now.backpressured}"
             )
+            if event != self._said_event:
+                self._said_event = event
+                say(f"       {event}")
 
     def _table(self, now: Sample, samples: list[Sample], event: str) -> Table:
         table = Table(title=f"{now.seconds:.0f} of {self._end_seconds:.0f} s", title_justify="left", width=100)

@@ -21,10 +21,10 @@ from consumer_autoscaler.decision.tracks import commit_seconds
 from consumer_autoscaler.decision.values import GroupReading, Policy, Scale
 
 SATURATED_SECONDS = 10.0  # a stretch must last this long, and from one poll to the next, before it says anything
-BEGUN_SHARE = 0.3  # of that must have waited when a stretch began, for what was done then
 COMMIT_SECONDS = 5.0  # a commit may bring the work of this long at once (auto-commit's default interval)
 RESUMED_SECONDS = 30.0  # of evidence are what another process has measured; from here on it counts as measured
 SATURATED_BACKLOG_SECONDS = 10.0  # a consumer with so much work waiting is never idle
+BEGUN_SHARE = 0.3  # of that must have waited when a stretch began, by the pace that it had then
 UNKNOWN_COMMITS_SECONDS = 60.0  # a stretch must last so long where it has not been seen how often is committed
 MEASURED = "measured"
 TRUSTED_SECONDS = 120.0  # so much evidence is kept; a stretch of this length replaces the old value entirely
@@ -93,8 +93,7 @@ def learn(
         return replace(history, saturation=_stretch(history, scale.replicas, group.lag_messages))
     length = now.at - stretch.since
     consumed = (now.consumed - stretch.consumed_then) / length if length > 0 else 0.0
-    if stretch.backlog_then < BEGUN_SHARE * consumed * _floor_seconds(policy, history):
-        # Little was waiting when it began, for how much was done then: they were idle until more came.
+    if _idle_at_first(policy, history, stretch, consumed):
         return replace(history, saturation=_stretch(history, scale.replicas, group.lag_messages))
     measured = consumed / levels.at_work(scale.replicas)
     history = _believing(policy, history, stretch, measured, length)
@@ -122,7 +121,7 @@ def _learn_from_fullest(
         return replace(history, fullest=_stretch(history, replicas, lag, done, held))
     length = now - stretch.since
     finished = (done - stretch.consumed_then) / length if length > 0 else 0.0
-    if stretch.backlog_then < BEGUN_SHARE * finished * _floor_seconds(policy, history):
+    if _idle_at_first(policy, history, stretch, finished):
         return replace(history, fullest=_stretch(history, replicas, lag, done, held))
     measured = k * finished
     history = _believing(policy, history, stretch, measured, length)
@@ -137,6 +136,11 @@ def _stretch(
     now = history.samples[-1]
     begun = now.consumed if consumed is None else consumed
     return Saturation(now.at, begun, backlog, replicas, history.capacity_per_replica, history.evidence_seconds, held)
+
+
+def _idle_at_first(policy: Policy, history: History, stretch: Saturation, per_second: float) -> bool:
+    """Little waited when the stretch began, for what has been done since: the consumers were idle until more came."""
+    return stretch.backlog_then < BEGUN_SHARE * per_second * _floor_seconds(policy, history)
 
 
 def _believing(policy: Policy, history: History, stretch: Saturation, measured: float, length: float) -> History:

@@ -19,10 +19,13 @@ LEAST_JUMP = 0.1  # of the usual rate
 def look_again_seconds(policy: Policy, history: History) -> float | None:
     """In how many seconds to read once more; None: with the next poll.
 
-    `history` has been advanced with the reading of now. A reading that was such a second look asks for no third.
+    `history` has been advanced with the reading of now. A reading that was such a second look asks for no third, nor
+    does one that failed: whoever does not answer is not asked more often.
     """
     poll, samples = policy.poll_interval_seconds, history.samples
     if policy.max_delay_seconds is None or poll < 2 * SOON_SECONDS or len(samples) < 3:
+        return None
+    if history.unavailable_since is not None:
         return None
     earlier, before, now = samples[-3:]
     elapsed = now.at - before.at

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,7 @@ from consumer_autoscaler.resource.spec import GROUP, PLURAL
 
 log = logging.getLogger(__name__)
 
+PAGE_SECONDS = 60.0  # in which a scraper must have taken the page: longer than any would wait for it
 _GZIP = 16 + zlib.MAX_WBITS  # what makes zlib write gzip's header
 
 
@@ -38,13 +41,15 @@ class WebServer:
         *,
         host: str,
         port: int,
-        page: Callable[[], AsyncIterator[bytes]],
+        page: Callable[[], AsyncGenerator[bytes]],
         health: Health,
         kube: Kube,
         bundle_of: Callable[[str, str], Bundle | None],
+        page_seconds: float = PAGE_SECONDS,
     ) -> None:
         self._host, self.port = host, port
         self._page, self._health, self._kube, self._bundle_of = page, health, kube, bundle_of
+        self._page_seconds = page_seconds
         app = web.Application()
         app.add_routes(
             [
@@ -74,23 +79,28 @@ class WebServer:
         await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        """Sent piece by piece as it is written, so neither the loop nor the memory has to hold all of it."""
+        """Sent piece by piece as it is written, so neither the loop nor the memory has to hold all of it.
+
+        Who takes it too slowly is cut off: a page that is not read to its end keeps all that it is about.
+        """
         answer = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
         zipped = None
         if "gzip" in request.headers.get("Accept-Encoding", ""):
             answer.headers["Content-Encoding"] = "gzip"
             zipped = zlib.compressobj(level=1, wbits=_GZIP)
-        await answer.prepare(request)
-        pieces = self._page()
         try:
-            async for piece in pieces:
-                if data := zipped.compress(piece) if zipped else piece:
-                    await answer.write(data)
-            if zipped:
-                await answer.write(zipped.flush())
-            await answer.write_eof()
-        except ConnectionError:
-            log.debug("metrics=broken off")
+            async with asyncio.timeout(self._page_seconds), aclosing(self._page()) as pieces:
+                await answer.prepare(request)
+                async for piece in pieces:
+                    if data := zipped.compress(piece) if zipped else piece:
+                        await answer.write(data)
+                if zipped:
+                    await answer.write(zipped.flush())
+                await answer.write_eof()
+        except (ConnectionError, TimeoutError) as error:
+            log.debug("metrics=broken off error=%s", type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()
         return answer
 
     async def _healthz(self, _: web.Request) -> web.Response:

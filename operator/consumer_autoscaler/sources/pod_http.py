@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from consumer_autoscaler.durations import Durations
+from consumer_autoscaler.durations import Durations, timed
 
 if TYPE_CHECKING:
     from aiohttp.connector import AddrInfoType
@@ -62,22 +62,17 @@ class PodHttp:
         url = URL.build(scheme="http", host=str(address), port=port, path=path)
         async with self._suspect_places if suspect else nullcontext(), self._places:
             token = _address_asked_for.set(address)
-            clock, result = asyncio.get_running_loop().time, "error"
-            begin = clock()
             try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    page = await self._page(url)
-                result = "ok"
-                return page
+                with timed(self.request_seconds):
+                    async with asyncio.timeout(self._timeout_seconds):
+                        return await self._page(url)
             except TimeoutError:
-                result = "timeout"
                 raise ScrapeFailed(f"did not answer within {self._timeout_seconds:g} s") from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
                 raise ScrapeFailed(f"could not be connected to on port {port} or broke off") from None
             except (aiohttp.ClientError, ValueError):
                 raise ScrapeFailed("did not answer in proper HTTP") from None
             finally:
-                self.request_seconds[result].observe(clock() - begin)
                 _address_asked_for.reset(token)
 
     async def aclose(self) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
-from consumer_autoscaler.durations import Durations
+from consumer_autoscaler.durations import Durations, timed
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.access.security import Tls
 from consumer_autoscaler.sources.kafka.access.tls import tls_context
@@ -88,14 +88,11 @@ class PrometheusHttp:
         Waiting for a place takes no time of the server's.
         """
         async with self._places:
-            clock, result = asyncio.get_running_loop().time, "error"
-            begin = clock()
             try:
-                async with asyncio.timeout(server.timeout_seconds):
-                    status, body = await self._ask(server, query)
-                result = "ok"
+                with timed(self.request_seconds):
+                    async with asyncio.timeout(server.timeout_seconds):
+                        status, body = await self._ask(server, query)
             except TimeoutError:
-                result = "timeout"
                 words = f"at {server.address} did not answer within {server.timeout_seconds:g} s"
                 raise PrometheusFailed(Failure.UNREACHABLE, words) from None
             except aiohttp.ClientConnectorCertificateError:
@@ -106,8 +103,6 @@ class PrometheusHttp:
                 raise PrometheusFailed(Failure.UNREACHABLE, words) from None
             except (aiohttp.ClientError, ValueError):
                 raise _no_prometheus(server, "does not answer in proper HTTP") from None
-            finally:
-                self.request_seconds[result].observe(clock() - begin)
         return _entries(_data(server, status, body))
 
     async def aclose(self) -> None:

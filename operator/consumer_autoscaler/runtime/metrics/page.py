@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
@@ -41,7 +41,7 @@ class Page:
             self._own.register(collector)
         GCCollector(registry=self._own)
 
-    async def __call__(self) -> AsyncIterator[bytes]:
+    async def __call__(self) -> AsyncGenerator[bytes]:
         """The text in pieces, each to be sent before the next is asked for."""
         yield self._of_the_process()
         if not self._process.leader():

@@ -20,6 +20,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaError
 
 from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.durations import timed
 from consumer_autoscaler.sources.kafka.access.opening import Access
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
@@ -105,21 +106,16 @@ class Dialer:
         return self._access.due(connection)
 
     async def ask(self, connection: AIOKafkaConnection, request: Request) -> Answer:
-        clock, result = asyncio.get_running_loop().time, "error"
-        begin = clock()
         try:
-            async with asyncio.timeout(self.timeout_seconds):
-                pending = connection.send(request)
-                self._stats.requests[request.name] += 1
-                answer: Answer = await pending
-            result = "ok"
+            with timed(self._stats.request_seconds):
+                async with asyncio.timeout(self.timeout_seconds):
+                    pending = connection.send(request)
+                    self._stats.requests[request.name] += 1
+                    answer: Answer = await pending
         except (KafkaError, OSError) as error:
-            result = "timeout" if isinstance(error, TimeoutError) else "error"
             if (refusal := await self._access.refusal(connection, error)) is not None:
                 raise refusal from error
             raise
-        finally:
-            self._stats.request_seconds[result].observe(clock() - begin)
         self._access.answered(connection)
         return answer
 
