@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
 
-.PHONY: help install parts demo test test-all bench lint format lock crd chart docs clean
+.PHONY: help install parts demo test test-all e2e e2e-down bench lint format lock crd chart docs clean
 
 help:            ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## A virtual environment with the locked dependencies
 
@@ -27,10 +27,16 @@ demo: install    ## The main job on real parts (KEEP=1 leaves them up), or SCENA
 	$(BIN)/python -m bed.demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
 
 test: parts      ## All tests that fit into a coffee break
-	$(BIN)/python -m pytest -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -m "not long and not e2e" $(ARGS)
 
 test-all: parts  ## All tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+e2e: install     ## The image, the chart and real pods on kind (KEEP=1 leaves the cluster up; ARGS="-k leader")
+	KEEP=$(KEEP) $(BIN)/python -m pytest tests/e2e -m e2e -x --durations=0 $(ARGS)
+
+e2e-down: install ## Delete that cluster, and end the Docker engine that was started for it
+	$(BIN)/python -m kind down
 
 bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)

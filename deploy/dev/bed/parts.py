@@ -34,6 +34,7 @@ __all__ = [
     "KAFKA_NEWEST_VERSION",
     "KAFKA_OLD_VERSION",
     "KAFKA_VERSION",
+    "KIND_PROGRAMS",
     "KUBERNETES_VERSION",
     "KWOK_VERSION",
     "PROGRAMS",
@@ -53,6 +54,8 @@ HELM_UNITTEST_VERSION = "1.1.2"
 KUBECONFORM_VERSION = "0.8.0"
 PROMETHEUS_VERSION = "3.16.0"
 ACTIONLINT_VERSION = "1.7.12"
+KIND_VERSION = "0.33.0"
+COREDNS_VERSION = "1.14.2"  # what kubeadm of KUBERNETES_VERSION asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +148,33 @@ PROGRAMS = {
     "prometheus": _prometheus("prometheus"),
     "promtool": _prometheus("promtool"),
 }
+# Only for tests on kind, so only obtained by name; all but kind only where no node image can be pulled.
+KIND_PROGRAMS = {
+    "kind": _Program(
+        "kind",
+        GoProgram("sigs.k8s.io/kind", KIND_VERSION, "sigs.k8s.io/kind"),
+        ("version",),
+        releases.kind(KIND_VERSION),
+    ),
+    "kubelet": _kubernetes("kubelet"),
+    "kubeadm": _kubernetes("kubeadm", "version"),
+    "kube-proxy": _kubernetes("kube-proxy"),
+    "coredns": _Program(
+        "coredns",
+        GoProgram("github.com/coredns/coredns", COREDNS_VERSION, "github.com/coredns/coredns"),
+        ("-version",),
+        releases.coredns(COREDNS_VERSION),
+    ),
+}
+_ALL = PROGRAMS | KIND_PROGRAMS
 
 
 def program(name: str) -> Path:
-    """The path of one of PROGRAMS, obtained if it is not here yet; raises PartUnavailable."""
+    """The path of one of PROGRAMS or KIND_PROGRAMS, obtained if it is not here yet; raises PartUnavailable."""
     found = _found(name)
     if found is not None:
         return found
-    part, target = PROGRAMS[name], _cached(name)
+    part, target = _ALL[name], _cached(name)
     tried: list[str] = []
     with locked(target.parent):  # per product: builds that share compile results run one by one
         if target.exists():
@@ -173,15 +195,15 @@ def program(name: str) -> Path:
 
 
 def ensure(*names: str) -> dict[str, Path]:
-    """Obtains the named programs (default: all) one by one, in the order that builds them fastest."""
-    unknown = set(names) - set(PROGRAMS)
+    """Obtains the named programs (default: PROGRAMS) one by one, in the order that builds them fastest."""
+    unknown = set(names) - set(_ALL)
     if unknown:
-        raise PartUnavailable(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(PROGRAMS)}")
-    return {name: program(name) for name in PROGRAMS if not names or name in names}
+        raise PartUnavailable(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(_ALL)}")
+    return {name: program(name) for name in _ALL if name in (names or PROGRAMS)}
 
 
 def _cached(name: str) -> Path:
-    return cache() / f"{PROGRAMS[name].product}-{PROGRAMS[name].go.version}" / name
+    return cache() / f"{_ALL[name].product}-{_ALL[name].go.version}" / name
 
 
 def _found(name: str) -> Path | None:
@@ -191,7 +213,7 @@ def _found(name: str) -> Path | None:
     if _cached(name).exists():
         return _cached(name)
     on_path = shutil.which(name)
-    if on_path and _has_pinned_version(Path(on_path), PROGRAMS[name]):
+    if on_path and _has_pinned_version(Path(on_path), _ALL[name]):
         return Path(on_path)
     return None
 
@@ -210,12 +232,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Obtains or lists parts; `kafka` and `java` are names too."""
     parser = argparse.ArgumentParser(prog="python -m bed.parts", description="obtains the programs of the bed")
     parser.add_argument("--list", action="store_true", help="show what is here and where, obtain nothing")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(PROGRAMS)}, kafka, java")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_ALL)}, kafka, java")
     options = parser.parse_args(arguments)
     names: list[str] = options.names or [*PROGRAMS, "kafka", "java"]
     if options.list:
-        for name in PROGRAMS:
-            print(f"{name:24} {PROGRAMS[name].go.version:8} {_found(name) or 'not here yet'}")
+        for name in _ALL:
+            print(f"{name:24} {_ALL[name].go.version:8} {_found(name) or 'not here yet'}")
         return 0
     other = {"kafka": kafka_libs, "java": java}
     try:

@@ -63,6 +63,20 @@ def helm_unittest(version: str) -> Release:
     )
 
 
+def coredns(version: str) -> Release:
+    archive = f"coredns_{version}_{'_'.join(_system())}.tgz"
+    return _github("coredns/coredns", version, archive, f"{archive}.sha256")
+
+
+def kind(version: str) -> Release:
+    def release(name: str, target: Path, folder: Path) -> None:
+        url = f"https://github.com/kubernetes-sigs/kind/releases/download/v{version}/kind-{'-'.join(_system())}"
+        download(url, folder / name, digest=read_text(f"{url}.sha256sum").split()[0])
+        (folder / name).rename(target)
+
+    return release
+
+
 def helm(version: str) -> Release:
     def release(name: str, target: Path, folder: Path) -> None:
         archive = folder / f"helm-v{version}-{'-'.join(_system())}.tar.gz"

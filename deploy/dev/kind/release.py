@@ -1,0 +1,91 @@
+"""The operator as Helm installs it in the cluster: its pods, who of them works, what their pages say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from bed.paths import REPOSITORY
+from kind.cluster import Cluster, ClusterFailed
+
+CHART = REPOSITORY / "charts" / "consumer-autoscaler"
+NAMESPACE = "consumer-autoscaler"
+LEASE_SECONDS = 15  # the chart's default
+
+# Its pods on different nodes, so that one that fails takes one of them only.
+_SPREAD = [
+    {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "consumer-autoscaler"}},
+    }
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One Helm release, in a namespace that enforces the restricted Pod Security Standard."""
+
+    cluster: Cluster
+    name: str = "consumer-autoscaler"
+    namespace: str = NAMESPACE
+
+    @property
+    def user(self) -> str:
+        """As the audit log names it."""
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
+
+    def install(self, values: dict[str, Any] | None = None) -> None:
+        """Installs or upgrades; returns when all pods are ready. Raises ClusterFailed."""
+        self._make_namespace()
+        given = json.dumps({"topologySpreadConstraints": _SPREAD, **(values or {})})
+        path = self.cluster.folder / f"values-{self.namespace}-{self.name}.json"
+        path.write_text(given)
+        self.cluster.helm(
+            *("upgrade", "--install", self.name, CHART, "--namespace", self.namespace),
+            *("--values", path, "--wait", "--timeout", "180s"),
+        )
+
+    def uninstall(self) -> None:
+        """Returns when nothing of it is left but the CRD."""
+        self.cluster.helm("uninstall", self.name, "--namespace", self.namespace, "--wait", "--timeout", "120s")
+
+    def rollback(self) -> None:
+        """To the revision before; returns when all pods are ready."""
+        self.cluster.helm("rollback", self.name, "--namespace", self.namespace, "--wait", "--timeout", "180s")
+
+    def pods(self) -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/instance={self.name}"
+        found: list[dict[str, Any]] = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def holder(self) -> str:
+        """Who holds the Lease: a pod's name, an underscore, and what is unique to the process. Empty: nobody."""
+        lease = self.cluster.get("lease", self.name, "-n", self.namespace)
+        return lease["spec"].get("holderIdentity") or ""
+
+    def leader(self) -> str:
+        """The name of the pod that works."""
+        return self.holder().rpartition("_")[0]
+
+    def node_of(self, pod: str) -> str:
+        return str(self.cluster.get("pod", pod, "-n", self.namespace)["spec"]["nodeName"])
+
+    def page(self, pod: str, path: str) -> str:
+        """What the pod serves there, by way of the API server; raises ClusterFailed unless it is a 200."""
+        return self.cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8080/proxy{path}")
+
+    def logs(self) -> str:
+        """The last lines of all its pods."""
+        selector = f"--selector=app.kubernetes.io/instance={self.name}"
+        return self.cluster.kubectl("logs", "-n", self.namespace, selector, "--tail=60", "--prefix")
+
+    def _make_namespace(self) -> None:
+        try:
+            self.cluster.get("namespace", self.namespace)
+        except ClusterFailed:
+            self.cluster.kubectl("create", "namespace", self.namespace)
+        label = "pod-security.kubernetes.io/enforce=restricted"
+        self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, label)
