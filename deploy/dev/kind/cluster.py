@@ -24,6 +24,13 @@ WORKERS = (f"{NAME}-worker", f"{NAME}-worker2")
 CONTROL_PLANE = f"{NAME}-control-plane"
 _AUDIT_LOG = "/var/log/kubernetes/audit.log"
 
+# Unlike that of the test bed, a watch is there when it begins, as well as when it ends.
+_AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+"""
 _CONFIG = """\
 kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
@@ -54,6 +61,7 @@ _CONFIG_OF_OUR_NODE = """\
   cgroupDriver: cgroupfs
   cgroupRoot: /
   oomScoreAdj: 0
+  resolvConf: /etc/resolv.pods.conf
 """
 
 
@@ -82,7 +90,7 @@ class Cluster:
         """Returns when all nodes are Ready; raises ClusterFailed or PartUnavailable."""
         node_image = None if public else nodeimage.ensure(self.engine)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "audit-policy.yaml").write_text(audit.POLICY)
+        (self.folder / "audit-policy.yaml").write_text(_AUDIT_POLICY)
         self._port_file.write_text(str(free_port()))
         config = _CONFIG
         for word, value in {

@@ -80,7 +80,7 @@ def engine() -> Engine:
     if shutil.which("docker") is None:
         raise PartUnavailable(_INSTALL.format(why="the docker client is not installed"))
     if _answers(dict(os.environ)):
-        return Engine({**os.environ, "DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", "1")}, own=False)
+        return Engine(dict(os.environ), own=False)
     own = Engine({**os.environ, "DOCKER_HOST": f"unix://{_folder() / 'socket'}", "DOCKER_BUILDKIT": "0"}, own=True)
     if not _answers(own.environment):
         _start(own)

@@ -13,15 +13,20 @@ CHART = REPOSITORY / "charts" / "consumer-autoscaler"
 NAMESPACE = "consumer-autoscaler"
 LEASE_SECONDS = 15  # the chart's default
 
-# Its pods on different nodes, so that one that fails takes one of them only.
-_SPREAD = [
-    {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "consumer-autoscaler"}},
-    }
-]
+# Its pods on different nodes, so that one that fails takes one of them only; and what is off by default and harmless.
+_VALUES: dict[str, Any] = {
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "consumer-autoscaler"}},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+    ],
+    "networkPolicy": {"enabled": True},
+    "podDisruptionBudget": {"enabled": True},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Release:
     def install(self, values: dict[str, Any] | None = None) -> None:
         """Installs or upgrades; returns when all pods are ready. Raises ClusterFailed."""
         self._make_namespace()
-        given = json.dumps({"topologySpreadConstraints": _SPREAD, **(values or {})})
+        given = json.dumps({**_VALUES, **(values or {})})
         path = self.cluster.folder / f"values-{self.namespace}-{self.name}.json"
         path.write_text(given)
         self.cluster.helm(
