@@ -19,6 +19,7 @@ import selectors
 import time
 from typing import Any
 
+from tests.addresses import ON_THIS_MACHINE
 from tests.bench.crowd import group_name
 
 from consumer_autoscaler.decision.values import GroupReading
@@ -96,7 +97,7 @@ class Reader:
 
 
 async def _run(options: argparse.Namespace, selector: TimedSelector) -> None:
-    source = KafkaLagSource(time.time, request_timeout_seconds=10)
+    source = KafkaLagSource(time.time, request_timeout_seconds=10, policy=ON_THIS_MACHINE)
     reader = Reader(source, selector, options.groups)
     async with asyncio.TaskGroup() as tasks:
         for number in range(options.groups):

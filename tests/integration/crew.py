@@ -20,6 +20,7 @@ from typing import Self
 
 import aiohttp
 from prometheus_client import CollectorRegistry
+from tests.addresses import ON_THIS_MACHINE
 from tests.integration.support import eventually
 
 from bed import kafka_admin
@@ -187,7 +188,7 @@ class Crew:
 
     async def _decide(self) -> None:
         began = time.monotonic()
-        source = KafkaLagSource(time.time)
+        source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
         request = GroupRequest(
             bootstrap_servers=(self.kafka.bootstrap,),
             consumer_group=self.label,

@@ -12,6 +12,7 @@ from tests.integration.chart_support import NAMESPACE, RELEASE, VERSION, helm, k
 from bed import chart
 from bed.paths import REPOSITORY
 from consumer_autoscaler.cli import run
+from consumer_autoscaler.runtime.settings import read_settings
 
 pytestmark = pytest.mark.integration
 
@@ -219,6 +220,8 @@ def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
         "replicaCount=1",
         "watchNamespaces={shop}",
         "watchLabelSelector=team in (shop\\,billing)",
+        "allowedEndpoints={10.0.0.0/8,kafka.svc:9092}",
+        "deniedCidrs={10.96.0.0/12}",
         "extraArgs={--resync-seconds=60}",
     )
     arguments = kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -228,3 +231,5 @@ def test_every_program_argument_of_the_chart_is_one_of_the_operator() -> None:
     options = parser.parse_args(arguments[1:])
     assert (options.leader_election, options.namespaces, options.resync_seconds) == (False, "shop", "60")
     assert options.label_selector == "team in (shop,billing)"
+    policy = read_settings({"allowed_endpoints": options.allowed_endpoints, "denied_cidrs": options.denied_cidrs}, {})
+    assert (policy.allowed_endpoints, policy.denied_cidrs) == (("10.0.0.0/8", "kafka.svc:9092"), ("10.96.0.0/12",))

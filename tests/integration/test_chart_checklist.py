@@ -235,7 +235,7 @@ nameOverride fullnameOverride namespaceOverride commonLabels commonAnnotations p
 image.registry image.repository image.tag image.digest image.pullPolicy imagePullSecrets
 serviceAccount.create serviceAccount.name serviceAccount.annotations serviceAccount.labels serviceAccount.automount
 rbac.create rbac.aggregateClusterRoles rbac.secretAccess
-crds.install crds.keep crds.annotations watchNamespaces watchLabelSelector
+crds.install crds.keep crds.annotations watchNamespaces watchLabelSelector allowedEndpoints deniedCidrs
 replicaCount leaderElection.enabled leaderElection.leaseDurationSeconds logging.level logging.format
 updateStrategy revisionHistoryLimit terminationGracePeriodSeconds
 podSecurityContext securityContext resources livenessProbe readinessProbe startupProbe priorityClassName nodeSelector

@@ -30,6 +30,8 @@ OTHER: dict[str, Any] = {
     "logging.level": "DEBUG",
     "logging.format": "json",
     "watchNamespaces": ["shop"],
+    "allowedEndpoints": ["kafka.svc:9092"],
+    "deniedCidrs": ["10.96.0.0/12"],
     "extraArgs": ["--resync-seconds=60"],
     "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
     "metrics.prometheusRule.disabled": {ALERTS["groups"][0]["rules"][0]["alert"]: True},

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from tests.addresses import ON_THIS_MACHINE
 
 from bed import javaclients, kafka_admin
 from bed.jvm import KAFKA_NEWEST_VERSION, KAFKA_OLD_VERSION
@@ -101,7 +102,7 @@ def newest() -> Iterator[SecureKafka]:
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 
@@ -177,7 +178,7 @@ async def quiet(newest: SecureKafka) -> Quiet:
         await kafka_admin.produce_now(newest.bootstrap, topic, dict.fromkeys(range(partitions), 20))
     await javaclients.begin_at_the_start(newest, "share")
     members = [client for group in CASES for client in clients_of(newest, group)]
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     groups = {group: subscribe(source, newest, group) for group in CASES}
     try:
         for group, case in CASES.items():
@@ -212,7 +213,7 @@ async def quiet(newest: SecureKafka) -> Quiet:
 
 async def _by_rights(kafka: SecureKafka) -> dict[tuple[str, str], GroupReading | Unavailable]:
     """The first reading of each group by each user."""
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     try:
         subscriptions = {}
         for user in RIGHTS:
@@ -341,7 +342,7 @@ async def _first(kafka: Kafka, group: str, topic: str, right: Callable[[GroupRea
     """The first reading that is right, each by a source that knows nothing yet and so asks for every kind."""
     end = time.monotonic() + 60
     while True:
-        source = KafkaLagSource(time.time)
+        source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
         reading = await subscribe(source, kafka, group, topic).next()
         await source.aclose()
         if isinstance(reading, GroupReading) and right(reading):
@@ -351,7 +352,7 @@ async def _first(kafka: Kafka, group: str, topic: str, right: Callable[[GroupRea
 
 
 async def _in_flight(newest: Kafka, tmp_path: Path) -> None:
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     newest.create_topic("flight", 1)
     await kafka_admin.produce_now(newest.bootstrap, "flight", {0: 800}, record_bytes=1000)
     await javaclients.begin_at_the_start(newest, "flight")
@@ -385,7 +386,7 @@ async def _in_flight(newest: Kafka, tmp_path: Path) -> None:
 
 
 async def _another_kind(newest: Kafka) -> None:
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     try:
         newest.create_topic("turn", 2)
         await kafka_admin.produce_now(newest.bootstrap, "turn", {0: 10, 1: 10})

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.conn import create_conn
+from tests.addresses import ON_THIS_MACHINE
 
 from bed import kafka_admin
 from bed.jvm import KAFKA_NEWEST_VERSION, KAFKA_OLD_VERSION
@@ -145,7 +146,7 @@ def kafka(secure_kafka: SecureKafka) -> SecureKafka:
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 
@@ -378,7 +379,8 @@ async def test_which_right_each_request_needs(kafka: SecureKafka, name: str) -> 
     host, port = kafka.address("BARE").split(":")
     found = []
     for user in ("full", "no-topic", "no-group"):
-        access = Access(Security(login=password("PLAIN", user)), clock=time.time, timeout_seconds=10)
+        security = Security(login=password("PLAIN", user))
+        access = Access(security, policy=ON_THIS_MACHINE, clock=time.time, timeout_seconds=10)
         connection = await access.open(host, int(port), client_id="rights")
         try:
             found.append(read(await connection.send(request)))

@@ -15,6 +15,7 @@ from typing import Self
 
 import pytest
 from aiokafka import TopicPartition
+from tests.addresses import ON_THIS_MACHINE
 from tests.fakes.proxy import Proxy
 from tests.integration.kafka_load import Load
 from tests.integration.support import Aside, eventually
@@ -41,7 +42,7 @@ _READING_SECONDS = 3 * _TIMEOUT_SECONDS + 1.0  # a reading may wait for three re
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time, request_timeout_seconds=_TIMEOUT_SECONDS)
+    source = KafkaLagSource(time.time, request_timeout_seconds=_TIMEOUT_SECONDS, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 
@@ -148,7 +149,7 @@ async def _outage(brokers: Kafka, aside: Aside, kafka: Kafka, source: KafkaLagSo
         spared = [seen[group] for group in groups if group not in needed[victim]]
         coordinators = {group: load.coordinator(group) for group in groups}
         assert 0 < len(spared) < _GROUPS
-        patient = KafkaLagSource(time.time, request_timeout_seconds=_NEVER_SECONDS)
+        patient = KafkaLagSource(time.time, request_timeout_seconds=_NEVER_SECONDS, policy=ON_THIS_MACHINE)
         stack.push_async_callback(patient.aclose)
         calm = next(group for group in groups if seen[group] in spared)
         follower = Followed(patient.subscribe(request(brokers.bootstrap, calm, groups[calm])))

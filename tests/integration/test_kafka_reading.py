@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from tests.addresses import ON_THIS_MACHINE
 
 from bed import kafka_admin
 from bed.kafka import Kafka
@@ -43,9 +44,14 @@ def brokers() -> Iterator[Kafka]:
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time, request_timeout_seconds=_REQUEST_TIMEOUT_SECONDS)
+    source = KafkaLagSource(time.time, request_timeout_seconds=_REQUEST_TIMEOUT_SECONDS, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
+
+
+def connections(brokers: Kafka) -> Brokers:
+    servers = brokers.bootstrap.split(",")
+    return Brokers(servers, client_id="t", timeout_seconds=5, stats=ReadingStats(), policy=ON_THIS_MACHINE)
 
 
 def request(brokers: Kafka, group: str, *topics: str, reset: OffsetReset = OffsetReset.LATEST) -> GroupRequest:
@@ -281,7 +287,7 @@ async def test_a_group_of_the_new_consumer_protocol_is_not_taken_for_dead(
 ) -> None:
     """A KIP-848 group is Dead to the classic request; it is read by its own, with its members and assignor."""
     name = await topic(brokers, "new-protocol", 4, {0: 3})
-    servers = Brokers(brokers.bootstrap.split(","), client_id="t", timeout_seconds=5, stats=ReadingStats())
+    servers = connections(brokers)
     reader = ClusterReader(servers, clock=time.time, timeout_seconds=10)
     watch = Watch("g-new-protocol", (), OffsetReset.EARLIEST)
     try:
@@ -432,7 +438,7 @@ async def test_requests_per_reading_depend_on_the_brokers_alone(brokers: Kafka) 
     offsets = {TopicPartition(name, partition): 0 for partition in range(6)}
     parts = [groups[i::4] for i in range(4)]
     await asyncio.gather(*(kafka_admin.commit_many(brokers.bootstrap, dict.fromkeys(part, offsets)) for part in parts))
-    servers = Brokers(brokers.bootstrap.split(","), client_id="t", timeout_seconds=5, stats=ReadingStats())
+    servers = connections(brokers)
     reader = ClusterReader(servers, clock=time.time, timeout_seconds=10)
     watches = [Watch(group, (name,) if i % 2 else (), OffsetReset.EARLIEST) for i, group in enumerate(groups)]
     kinds = ("ListOffsets", "OffsetFetch", "DescribeGroups", "ConsumerGroupDescribe", "Metadata", "FindCoordinator")
@@ -501,7 +507,7 @@ async def test_a_silent_broker_costs_one_timeout_and_only_its_own_groups(
 ) -> None:
     """A stopped broker with open sockets: after one timeout the others' groups are read at the usual pace."""
     name = await topic(brokers, "silent", 3, dict.fromkeys(range(3), 10))
-    servers = Brokers(brokers.bootstrap.split(","), client_id="t", timeout_seconds=5, stats=ReadingStats())
+    servers = connections(brokers)
     known = topology.Topology(servers)
     alone = [await topic(brokers, f"silent-{i}", 1, {0: 10}) for i in range(10)]
     groups = [f"silent-{i}" for i in range(20)]

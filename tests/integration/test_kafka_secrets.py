@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.addresses import ON_THIS_MACHINE
 from tests.integration.site import Site, own_lease
 from tests.integration.support import Bed, Together, eventually, operator_on
 
@@ -155,7 +156,7 @@ async def test_no_secret_shows_in_logs_status_events_or_pages(bed: Bed) -> None:
 async def access_as(bed: Bed, namespace: str, account: str) -> AsyncIterator[tuple[KafkaAccess, KafkaLagSource]]:
     """What the operator has inside, with the rights of a service account."""
     kubeconfig = await bed.aside(bed.controlplane.kubeconfig_for, namespace, account)
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     try:
         async with Kube.connect(kubeconfig) as kube:
             yield KafkaAccess(source, Secrets(kube)), source

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from tests.addresses import ON_THIS_MACHINE
 from tests.integration.lag_bed import LagBed, lags, readings, refused, until
 from tests.integration.support import Together
 
@@ -32,7 +33,7 @@ together = Together()
 @pytest.fixture(scope="module")
 async def bed(request: pytest.FixtureRequest, kafka: Kafka) -> AsyncIterator[LagBed]:
     chosen = frozenset(item.name for item in request.session.items if item.path == request.path)
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     yield LagBed(kafka, source, chosen)
     await source.aclose()
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from tests.addresses import ON_THIS_MACHINE
 from tests.integration.lag_bed import LagBed, history_until, lags, readings, refused, until
 from tests.integration.support import Together
 
@@ -51,7 +52,7 @@ def brokers() -> Iterator[Kafka]:
 async def bed(request: pytest.FixtureRequest, brokers: Kafka) -> AsyncIterator[LagBed]:
     """The cluster, and a source that looks at metadata and starts every second and waits briefly in doubt."""
     chosen = frozenset(item.name for item in request.session.items if item.path == request.path)
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topology, "METADATA_MAX_AGE_SECONDS", 1.0)
         patch.setattr(topology, "MISSING_AGAIN_SECONDS", 1.0)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from tests.addresses import ON_THIS_MACHINE
 
 from bed import kafka_admin
 from bed.kafka import Kafka
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time)
+    source = KafkaLagSource(time.time, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from tests.addresses import ON_THIS_MACHINE
 from tests.integration.prometheus_server import configuration, pages, prometheus
 
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
@@ -126,7 +127,7 @@ async def address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str
 
 @pytest.fixture
 async def metrics() -> AsyncIterator[PrometheusMetrics]:
-    reader = PrometheusMetrics(PrometheusHttp(allow_loopback=True))
+    reader = PrometheusMetrics(PrometheusHttp(policy=ON_THIS_MACHINE))
     yield reader
     await reader.aclose()
 

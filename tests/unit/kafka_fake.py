@@ -234,6 +234,8 @@ class FakeBroker:
         """Changes an answer's body; None closes the connection instead."""
         self.more: dict[int, tuple[Schema, Schema, Callable[[Any, int], Any]]] = {}
         """Other requests, by key: the request's form, the answer's, and what answers (request, error)."""
+        self.advertised: tuple[str, int] | None = None
+        """Where it says that it is, when not where it is."""
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -242,6 +244,10 @@ class FakeBroker:
     def port(self) -> int:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def says_it_is_at(self) -> tuple[str, int]:
+        return self.advertised or ("127.0.0.1", self.port)
 
     @property
     def address(self) -> str:
@@ -318,10 +324,14 @@ class FakeBroker:
             code = self.topic_errors.get(name, error if name in self.ends else 3)
             partitions = [(0, p, NODE, 0, [NODE], [NODE], [], {}) for p in range(0 if code else len(self.ends[name]))]
             topics.append((code, name, name.encode().ljust(16)[:16], False, partitions, 0, {}))
-        return 0, [(NODE, "127.0.0.1", self.port, None, {})], "fake", NODE, topics, 0, {}
+        return 0, [(NODE, *self.says_it_is_at, None, {})], "fake", NODE, topics, 0, {}
 
     def _find(self, request: Any, error: int) -> Any:
-        return 0, [(group, NODE, "127.0.0.1", self.port, error, None, {}) for group in request[1]], {}
+        return (
+            0,
+            [(group, NODE, *self.says_it_is_at, error, None, {}) for group in request[1]],
+            {},
+        )
 
     def _fetch(self, request: Any, error: int) -> Any:
         groups = []

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.addresses import ON_THIS_MACHINE
 from tests.unit.kafka_fake import FakeBroker
 
 from consumer_autoscaler.decision.reasons import GroupState, SourceReason
@@ -32,7 +33,7 @@ async def broker() -> AsyncIterator[FakeBroker]:
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time, request_timeout_seconds=1)
+    source = KafkaLagSource(time.time, request_timeout_seconds=1, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 
@@ -359,7 +360,7 @@ async def test_the_last_to_leave_closes_the_connection_and_all_tasks_end(
 
 async def test_closing_the_source_wakes_those_who_wait(broker: FakeBroker) -> None:
     """A subscription that waits gets a value that says so, and the source takes no more."""
-    source = KafkaLagSource(time.time, request_timeout_seconds=1)
+    source = KafkaLagSource(time.time, request_timeout_seconds=1, policy=ON_THIS_MACHINE)
     subscription = source.subscribe(request(broker, "orders", interval=60))
     await subscription.next()
     waiting = asyncio.create_task(subscription.next())

@@ -9,13 +9,15 @@ from collections import Counter
 
 import pytest
 
-from consumer_autoscaler.sources.kafka.access.names import Names, is_address
+from consumer_autoscaler.sources.kafka.access.names import Names, as_address
 
 
-@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("kafka", False), ("", False)])
-def test_addresses_need_no_look_up(host: str, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6), ("kafka", None), ("", None)]
+)
+def test_addresses_need_no_look_up(host: str, family: socket.AddressFamily | None) -> None:
     """Of both versions of IP."""
-    assert is_address(host) is expected
+    assert as_address(host) == ([(family, host)] if family else [])
 
 
 async def test_names_that_hang_hold_up_no_other_and_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,13 +30,13 @@ async def test_names_that_hang_hold_up_no_other_and_are_looked_up_once(monkeypat
         if host != "good":
             hang.wait(10)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return []
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     names = Names()
     for _ in range(3):
         hanging = [asyncio.create_task(names.look_up(f"bad-{i}")) for i in range(64)]
-        await asyncio.wait_for(names.look_up("good"), 5)
+        assert await asyncio.wait_for(names.look_up("good"), 5) == [(socket.AF_INET, "192.0.2.1")]
         for task in hanging:
             task.cancel()
         assert all(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
+from tests.addresses import ON_THIS_MACHINE
 
 from bed import pki
 from consumer_autoscaler.sources.kafka.access import msk_iam
@@ -163,7 +164,7 @@ async def endpoint(answer: Callable[[int], web.Response]) -> AsyncIterator[tuple
 
 
 def tokens(login: OAuthLogin | AwsLogin) -> Tokens:
-    return Tokens(login, clock=lambda: AUGUST_30, timeout_seconds=5)
+    return Tokens(login, policy=ON_THIS_MACHINE, clock=lambda: AUGUST_30, timeout_seconds=5)
 
 
 def granted(token: str, life: object) -> web.Response:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.protocol.types import Schema
+from tests.addresses import ON_THIS_MACHINE
 from tests.unit.kafka_fake import DESCRIBE_REQUEST, FETCH_REQUEST, TAGS, FakeBroker
 from tests.unit.test_kafka_kinds import SHARE, share_offsets_schema
 
@@ -68,7 +69,7 @@ async def broker() -> AsyncIterator[ShareBroker]:
 
 @pytest.fixture
 async def source() -> AsyncIterator[KafkaLagSource]:
-    source = KafkaLagSource(time.time, request_timeout_seconds=1)
+    source = KafkaLagSource(time.time, request_timeout_seconds=1, policy=ON_THIS_MACHINE)
     yield source
     await source.aclose()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.addresses import ON_THIS_MACHINE
 
 from bed.pki import make_ca, make_pair
 from consumer_autoscaler.decision.values import ProcessingTime, Unavailable
@@ -130,7 +131,7 @@ FAULTS: dict[str, tuple[Handler, Failure, str]] = {
 
 @pytest.fixture
 async def http() -> AsyncIterator[PrometheusHttp]:
-    client = PrometheusHttp(allow_loopback=True)
+    client = PrometheusHttp(policy=ON_THIS_MACHINE)
     yield client
     await client.aclose()
 
@@ -155,7 +156,7 @@ async def test_each_fault_has_its_kind_and_words_with_a_remedy(http: PrometheusH
 
 async def test_a_fault_is_unavailable_to_the_reader_and_names_prometheus() -> None:
     """The reader never raises."""
-    metrics = PrometheusMetrics(PrometheusHttp(allow_loopback=True))
+    metrics = PrometheusMetrics(PrometheusHttp(policy=ON_THIS_MACHINE))
     async with server(answers("", 401)) as address:
         result = await read(metrics, Server(address=address))
     await metrics.aclose()
@@ -271,7 +272,7 @@ async def test_no_more_queries_at_once_than_allowed() -> None:
         now -= 1
         return web.json_response(vector(({}, "1")))
 
-    client = PrometheusHttp(at_once=3, allow_loopback=True)
+    client = PrometheusHttp(at_once=3, policy=ON_THIS_MACHINE)
     async with server(busy) as address:
         one = Server(address=address, timeout_seconds=0.5)
         await asyncio.gather(*(client.query(one, "up") for _ in range(24)))
@@ -315,7 +316,7 @@ class Modelled:
 
 async def test_one_query_per_reading_with_a_window_that_follows_the_scrapes() -> None:
     """The metric is looked for once; then a minute is enough for pods that are scraped every 15 s."""
-    model, metrics = Modelled(), PrometheusMetrics(PrometheusHttp(allow_loopback=True))
+    model, metrics = Modelled(), PrometheusMetrics(PrometheusHttp(policy=ON_THIS_MACHINE))
     async with server(model.handle) as address:
         results = [await read(metrics, Server(address=address), at=15.0 * n) for n in range(3)]
         for result in results:

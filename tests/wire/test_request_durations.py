@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from aiohttp import web
+from tests.addresses import ON_THIS_MACHINE
 
 from bed.processes import free_port
 from consumer_autoscaler.durations import Durations
@@ -53,7 +54,7 @@ async def asked(ok: Callable[[], Awaitable[object]], *failing: Callable[[], Awai
 
 
 async def test_of_pods(port: int) -> None:
-    http, nobody = PodHttp(timeout_seconds=TIMEOUT_SECONDS, allow_loopback=True), free_port()
+    http, nobody = PodHttp(timeout_seconds=TIMEOUT_SECONDS, policy=ON_THIS_MACHINE), free_port()
     await asked(
         lambda: http.get(ip="127.0.0.1", port=port, path="/metrics"),
         lambda: http.get(ip="127.0.0.1", port=port, path="/hangs"),
@@ -66,7 +67,7 @@ async def test_of_pods(port: int) -> None:
 
 
 async def test_of_prometheus(port: int) -> None:
-    http = PrometheusHttp(allow_loopback=True)
+    http = PrometheusHttp(policy=ON_THIS_MACHINE)
     good, hangs, nobody = (
         Server(address=f"http://127.0.0.1:{where}", timeout_seconds=TIMEOUT_SECONDS)
         for where in (port, f"{port}/hangs", free_port())

@@ -26,6 +26,8 @@ NUMBER_OR_PERCENTAGE = {"type": ["integer", "string", "null"], "minimum": 0, "pa
 TEXTS = {"type": "array", "items": {"type": "string"}}
 TYPES: dict[str, dict[str, Any]] = {
     "watchNamespaces": TEXTS,
+    "allowedEndpoints": TEXTS,
+    "deniedCidrs": TEXTS,
     "extraArgs": TEXTS,
     "podDisruptionBudget.minAvailable": NUMBER_OR_PERCENTAGE,
     "podDisruptionBudget.maxUnavailable": NUMBER_OR_PERCENTAGE,

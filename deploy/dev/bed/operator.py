@@ -60,7 +60,7 @@ class Operator:
                 "--kubeconfig", self.kubeconfig,
                 "--listen-host", "127.0.0.1", "--port", str(self.port),
                 "--lease-namespace", NAMESPACE, "--identity", name,
-                "--allow-loopback-pods",
+                "--allow-loopback",
                 *arguments,
             ],
             log=log or controlplane.logs / f"{name}.log",

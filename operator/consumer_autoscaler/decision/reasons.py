@@ -46,6 +46,7 @@ class SourceReason(StrEnum):
     VALID = "Valid"
     NOT_READ_YET = "NotReadYet"
     BROKER_UNREACHABLE = "BrokerUnreachable"
+    ADDRESS_DENIED = "AddressDenied"
     AUTHENTICATION_FAILED = "AuthenticationFailed"
     AUTHORIZATION_FAILED = "AuthorizationFailed"
     GROUP_NOT_FOUND = "GroupNotFound"
@@ -71,6 +72,7 @@ class SourceReason(StrEnum):
 _SOURCE_FAILURES = frozenset(
     {
         SourceReason.BROKER_UNREACHABLE,
+        SourceReason.ADDRESS_DENIED,
         SourceReason.AUTHENTICATION_FAILED,
         SourceReason.AUTHORIZATION_FAILED,
         SourceReason.GROUP_NOT_FOUND,

@@ -92,10 +92,11 @@ async def run(settings: Settings) -> int:
             retry_seconds=settings.lease_duration_seconds * 2 / 15,
         )
         may_write = (lambda: lease.held) if settings.leader_election else (lambda: True)
-        lag = KafkaLagSource(clock, request_timeout_seconds=settings.request_timeout_seconds)
+        policy = settings.address_policy()
+        lag = KafkaLagSource(clock, request_timeout_seconds=settings.request_timeout_seconds, policy=policy)
         secrets = Secrets(kube)
-        pods = PodHttp(allow_loopback=settings.allow_loopback_pods)
-        prometheus = PrometheusHttp(allow_loopback=settings.allow_loopback_pods)
+        pods = PodHttp(policy=policy)
+        prometheus = PrometheusHttp(policy=policy)
         processing = ProcessingTimes(
             kube,
             secrets,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from consumer_autoscaler.sources.address_policy import AddressPolicy, Endpoint
 
 PREFIX = "CONSUMER_AUTOSCALER_"
 
@@ -49,8 +52,19 @@ class Settings(BaseModel):
         default=8, gt=0, le=60, description="Longest wait for one answer of a broker or the API server."
     )
     resync_seconds: float = Field(default=300, ge=1, description="All resources are listed anew this often.")
-    allow_loopback_pods: bool = Field(
-        default=False, description="Read metrics at loopback addresses, as the test bed's pods have."
+    denied_cidrs: tuple[str, ...] = Field(
+        default=(),
+        description="Networks that resources lead to nowhere in, separated by commas; besides loopback, link-local,"
+        " cloud metadata, unspecified and multicast addresses, which are always denied.",
+    )
+    allowed_endpoints: tuple[str, ...] = Field(
+        default=(),
+        description="When given, only these are connected to for resources: networks and names (with all names below),"
+        " with a port if only that one, as in `10.0.0.0/8,kafka.svc:9092`. With `podMetrics` the pods' network, too.",
+    )
+    allow_loopback: bool = Field(
+        default=False,
+        description="Connect to loopback addresses for resources, for an operator on the machine of its brokers.",
     )
     allow_passwords_without_tls: bool = Field(
         default=False,
@@ -65,6 +79,28 @@ class Settings(BaseModel):
         if self.label_selector and self.leader_election and "lease_name" not in self.model_fields_set:
             raise ValueError("--label-selector needs a --lease-name of its own, different for each part")
         return self
+
+    @field_validator("denied_cidrs")
+    @classmethod
+    def _networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            ip_network(text)
+        return texts
+
+    @field_validator("allowed_endpoints")
+    @classmethod
+    def _endpoints(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            Endpoint.parse(text)
+        return texts
+
+    def address_policy(self) -> AddressPolicy:
+        """Of every connection that is made for a resource."""
+        return AddressPolicy(
+            denied=tuple(ip_network(text) for text in self.denied_cidrs),
+            allowed=tuple(Endpoint.parse(text) for text in self.allowed_endpoints),
+            allow_loopback=self.allow_loopback,
+        )
 
     def effective_lease_namespace(self) -> str:
         """The namespace for the Lease: as set, else the pod's, else `default`."""
@@ -84,13 +120,17 @@ def read_settings(flags: Mapping[str, object], environment: Mapping[str, str] | 
             values[name] = text
         if flags.get(name) is not None:
             values[name] = flags[name]
-    if isinstance(values.get("namespaces"), str):
-        values["namespaces"] = [part.strip() for part in str(values["namespaces"]).split(",") if part.strip()]
+    for name in _LISTS:
+        if isinstance(values.get(name), str):
+            values[name] = [part.strip() for part in str(values[name]).split(",") if part.strip()]
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(f"{_flag(item['loc'])}: {item['msg']}" for item in error.errors(include_url=False))
         raise InvalidSettings(problems) from None
+
+
+_LISTS = tuple(name for name, field in Settings.model_fields.items() if field.default == ())
 
 
 def _flag(location: Sequence[int | str]) -> str:

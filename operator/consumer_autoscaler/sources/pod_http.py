@@ -1,35 +1,33 @@
 """Gets one page from one pod, and from nothing else.
 
 The pod's author chooses what the pod answers, so the answer must not be able to lead the operator anywhere or
-to tie it up: only the IP address that was given is connected to, redirects are not followed, no proxy is
-used, nothing is decompressed, and time and size are bounded.
+to tie it up: only the IP address that was given is connected to, if the policy allows it; redirects are not
+followed, no proxy is used, nothing is decompressed, and time and size are bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from collections import defaultdict
 from contextlib import nullcontext
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from ipaddress import IPv6Address
 
 import aiohttp
 from yarl import URL
 
 from consumer_autoscaler.durations import Durations, timed
-
-if TYPE_CHECKING:
-    from aiohttp.connector import AddrInfoType
+from consumer_autoscaler.sources.address_policy import (
+    AS_INSTALLED,
+    AddressDenied,
+    AddressPolicy,
+    IPAddress,
+    parse_address,
+)
+from consumer_autoscaler.sources.http_guard import guarded_socket, request_to
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _HEADERS = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_address_asked_for: ContextVar[IPAddress | None] = ContextVar("address_asked_for", default=None)
 
 
 class ScrapeFailed(Exception):
@@ -39,15 +37,13 @@ class ScrapeFailed(Exception):
 class PodHttp:
     """HTTP GET to pods, `at_once` of them at a time in the whole process, each within `timeout_seconds`.
 
-    Loopback, link-local (cloud metadata), multicast and unspecified addresses are refused; `allow_loopback`
-    is for an operator that runs on the machine its pods run on. A quarter of the places is for `suspect`
-    pods, those that failed last time: however many pods hang, the healthy ones of other resources are not
-    kept waiting.
+    `policy`: which addresses may be connected to. A quarter of the places is for `suspect` pods, those that
+    failed last time: however many pods hang, the healthy ones of other resources are not kept waiting.
     """
 
-    def __init__(self, *, timeout_seconds: float = 3, at_once: int = 16, allow_loopback: bool = False) -> None:
+    def __init__(self, *, timeout_seconds: float = 3, at_once: int = 16, policy: AddressPolicy = AS_INSTALLED) -> None:
         self._timeout_seconds = timeout_seconds
-        self._allow_loopback = allow_loopback
+        self._policy = policy
         self._suspect_places = asyncio.Semaphore(max(1, at_once // 4))
         self._places = asyncio.Semaphore(at_once)
         self._session: aiohttp.ClientSession | None = None
@@ -57,23 +53,22 @@ class PodHttp:
     async def get(self, *, ip: str, port: int, path: str, suspect: bool = False) -> bytes:
         """The page, at most MAX_PAGE_BYTES. Raises ScrapeFailed. Waiting for a place takes no time of it."""
         address = _address(ip)
-        if address is None or not self._may_be_a_pod(address):
+        if address is None:
             raise ScrapeFailed("has no address that a pod can have")
         url = URL.build(scheme="http", host=str(address), port=port, path=path)
         async with self._suspect_places if suspect else nullcontext(), self._places:
-            token = _address_asked_for.set(address)
             try:
-                with timed(self.request_seconds):
+                with timed(self.request_seconds), request_to(str(address)):
                     async with asyncio.timeout(self._timeout_seconds):
                         return await self._page(url)
+            except AddressDenied as denied:
+                raise ScrapeFailed(f"is not connected to: {denied}") from None
             except TimeoutError:
                 raise ScrapeFailed(f"did not answer within {self._timeout_seconds:g} s") from None
             except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError):
                 raise ScrapeFailed(f"could not be connected to on port {port} or broke off") from None
             except (aiohttp.ClientError, ValueError):
                 raise ScrapeFailed("did not answer in proper HTTP") from None
-            finally:
-                _address_asked_for.reset(token)
 
     async def aclose(self) -> None:
         """Closes what is open. A later `get` opens anew."""
@@ -103,7 +98,7 @@ class PodHttp:
         if self._session is None:
             # A connection per page: a pod's address passes to another pod, and 15 s outlive most idle
             # connections.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_guarded_socket)
+            connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=guarded_socket(self._policy))
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -113,26 +108,10 @@ class PodHttp:
             )
         return self._session
 
-    def _may_be_a_pod(self, address: IPAddress) -> bool:
-        if address.is_loopback:
-            return self._allow_loopback
-        return not (address.is_link_local or address.is_multicast or address.is_unspecified)
-
 
 def _address(ip: str) -> IPAddress | None:
     """The address, an IPv4 one in IPv6 clothes as what it is; None for anything else."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or address
+    address = parse_address(ip)
+    if isinstance(address, IPv6Address):
+        return None if address.scope_id else address.ipv4_mapped or address
     return address
-
-
-def _guarded_socket(info: AddrInfoType) -> socket.socket:
-    """The last gate before a connection: the address to be connected to must be the one asked for."""
-    family, kind, protocol, _, where = info
-    if _address(str(where[0])) != _address_asked_for.get():
-        raise ConnectionRefusedError("an address that was not asked for")
-    return socket.socket(family, kind, protocol)

@@ -1,35 +1,31 @@
 """Asks a Prometheus: one instant query by its HTTP API, over connections that are kept.
 
 The address comes from a resource, so the answer must not be able to lead the operator anywhere or to tie it up:
-redirects are not followed, no proxy is used, time and size are bounded, loopback and link-local addresses (cloud
-metadata) are refused at the moment of connecting, whatever the name resolves to. A login is sent to the address that
-was given and nowhere else.
+redirects are not followed, no proxy is used, time and size are bounded, and the policy for addresses is asked at the
+moment of connecting, whatever the name resolves to. A login is sent to the address that was given and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 import json
 import re
-import socket
 import ssl
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
 from consumer_autoscaler.durations import Durations, timed
+from consumer_autoscaler.sources.address_policy import AS_INSTALLED, AddressDenied, AddressPolicy
+from consumer_autoscaler.sources.http_guard import guarded_socket, request_to
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.access.security import Tls
 from consumer_autoscaler.sources.kafka.access.tls import tls_context
-
-if TYPE_CHECKING:
-    from aiohttp.connector import AddrInfoType
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_CONTEXTS = 64  # of TLS material that differs
@@ -43,6 +39,7 @@ class Failure(StrEnum):
 
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
+    ADDRESS_DENIED = "address denied"
     BAD_QUERY = "bad query"
     OVERLOADED = "overloaded"
     NOT_PROMETHEUS = "not Prometheus"
@@ -72,11 +69,11 @@ Entry = tuple[dict[str, str], float]  # labels and value
 
 
 class PrometheusHttp:
-    """Instant queries to many servers, `at_once` of them at a time in the whole process."""
+    """Instant queries to many servers that `policy` allows, `at_once` of them at a time in the whole process."""
 
-    def __init__(self, *, at_once: int = 32, allow_loopback: bool = False) -> None:
+    def __init__(self, *, at_once: int = 32, policy: AddressPolicy = AS_INSTALLED) -> None:
         self._places = asyncio.Semaphore(at_once)
-        self._allow_loopback = allow_loopback
+        self._policy = policy
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self.request_seconds: defaultdict[str, Durations] = defaultdict(Durations)
@@ -89,9 +86,12 @@ class PrometheusHttp:
         """
         async with self._places:
             try:
-                with timed(self.request_seconds):
+                with timed(self.request_seconds), request_to(URL(server.address, encoded=True).host or ""):
                     async with asyncio.timeout(server.timeout_seconds):
                         status, body = await self._ask(server, query)
+            except AddressDenied as denied:
+                words = f"at {server.address} is not connected to: `address`: {denied}"
+                raise PrometheusFailed(Failure.ADDRESS_DENIED, words) from None
             except TimeoutError:
                 words = f"at {server.address} did not answer within {server.timeout_seconds:g} s"
                 raise PrometheusFailed(Failure.UNREACHABLE, words) from None
@@ -155,23 +155,12 @@ class PrometheusHttp:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEP_SECONDS, socket_factory=self._guarded_socket
+                limit=0, keepalive_timeout=KEEP_SECONDS, socket_factory=guarded_socket(self._policy)
             )
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
         return self._session
-
-    def _guarded_socket(self, info: AddrInfoType) -> socket.socket:
-        """The last gate before a connection: what the name resolved to must be an address for a Prometheus."""
-        family, kind, protocol, _, where = info
-        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        forbidden = address.is_link_local or address.is_multicast or address.is_unspecified
-        if forbidden or (address.is_loopback and not self._allow_loopback):
-            raise ConnectionRefusedError("an address that no Prometheus has")
-        return socket.socket(family, kind, protocol)
 
 
 def _data(server: Server, status: int, body: bytes) -> Any:

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.durations import timed
+from consumer_autoscaler.sources.address_policy import AddressDenied
 from consumer_autoscaler.sources.kafka.access.opening import Access
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed
 from consumer_autoscaler.sources.kafka.stats import ReadingStats
@@ -33,6 +34,7 @@ _BACKOFF_MOST_SECONDS = 5.0
 _REFUSED_BACKOFF_MOST_SECONDS = 60.0
 _PROBE_FOR_SECONDS = 900.0  # a broker that nobody asked for that long is not tried any more; > the longest interval
 _DEFAULT_PORT = 9092
+_NAMED_BY = "`advertised.listeners` of the brokers"
 
 
 class BrokerFailed(Exception):
@@ -68,11 +70,15 @@ def backoff_seconds(failures: int, *, refused: bool = False) -> float:
 
 
 def reason_of(error: BaseException) -> SourceReason:
-    refused = isinstance(error, AuthenticationFailed)
-    return SourceReason.AUTHENTICATION_FAILED if refused else SourceReason.BROKER_UNREACHABLE
+    if isinstance(error, AuthenticationFailed):
+        return SourceReason.AUTHENTICATION_FAILED
+    return SourceReason.ADDRESS_DENIED if isinstance(error, AddressDenied) else SourceReason.BROKER_UNREACHABLE
 
 
-def words_of(error: BaseException, timeout_seconds: float) -> str:
+def words_of(error: BaseException, timeout_seconds: float, named_by: str) -> str:
+    """What a person can do something with. `named_by`: where the address comes from."""
+    if isinstance(error, AddressDenied):
+        return f"{error.field or named_by}: {error}"
     if isinstance(error, AuthenticationFailed):
         return error.message
     if isinstance(error, TimeoutError):
@@ -145,6 +151,11 @@ class Broker:
         return self._failures > 0
 
     @property
+    def failure(self) -> BrokerFailed:
+        """Why it cannot be asked, while it is `failing`."""
+        return BrokerFailed(self._sentence(self._why, self.reason_of), self.reason_of)
+
+    @property
     def silent_seconds(self) -> float:
         """How long the caller that waits longest has been without an answer."""
         return asyncio.get_running_loop().time() - min(self._waiting.values()) if self._waiting else 0.0
@@ -178,7 +189,7 @@ class Broker:
                 if isinstance(error, TimeoutError | AuthenticationFailed):
                     self._failed(error)
                     self._start()
-            words, reason = words_of(error, self._dialer.timeout_seconds), reason_of(error)
+            words, reason = words_of(error, self._dialer.timeout_seconds, _NAMED_BY), reason_of(error)
             raise BrokerFailed(self._sentence(words, reason), reason) from error
 
     async def _ready(self) -> AIOKafkaConnection:
@@ -193,7 +204,7 @@ class Broker:
             self._tried.clear()
             await self._tried.wait()  # bounded: every attempt has a timeout
         if self._connection is None:
-            raise BrokerFailed(self._sentence(self._why, self.reason_of), self.reason_of)
+            raise self.failure
         return self._connection
 
     def _retire(self, connection: AIOKafkaConnection) -> None:
@@ -245,7 +256,7 @@ class Broker:
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
-        self._why, self.reason_of = words_of(error, self._dialer.timeout_seconds), reason_of(error)
+        self._why, self.reason_of = words_of(error, self._dialer.timeout_seconds, _NAMED_BY), reason_of(error)
         if self._failures == 1:
             log.info("%s", self._sentence(self._why, self.reason_of))
         self._tried.set()
@@ -254,8 +265,13 @@ class Broker:
         return f"broker {self.address.node_id} ({self.address.host}:{self.address.port})"
 
     def _sentence(self, why: str, reason: SourceReason) -> str:
-        refused = reason is SourceReason.AUTHENTICATION_FAILED
-        return f"{self._name()} {'does not let us in' if refused else 'does not answer'}: {why}"
+        match reason:
+            case SourceReason.AUTHENTICATION_FAILED:
+                return f"{self._name()} does not let us in: {why}"
+            case SourceReason.ADDRESS_DENIED:
+                return f"{self._name()} is not connected to: {why}"
+            case _:
+                return f"{self._name()} does not answer: {why}"
 
     async def aclose(self) -> None:
         if self._task is not None:

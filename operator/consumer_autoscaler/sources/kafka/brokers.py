@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from aiokafka.conn import AIOKafkaConnection
 
 from consumer_autoscaler.decision.reasons import SourceReason
+from consumer_autoscaler.sources.address_policy import AS_INSTALLED, AddressPolicy
 from consumer_autoscaler.sources.kafka.access.opening import Access
 from consumer_autoscaler.sources.kafka.access.security import Security
 from consumer_autoscaler.sources.kafka.broker import (
@@ -32,6 +33,13 @@ log = logging.getLogger(__name__)
 
 _NEXT_ADDRESS_SECONDS = 0.3  # how long one bootstrap address is waited for before the next is asked as well
 _SILENT_SECONDS = 0.5
+_NAMED_BY = "`bootstrapServers`"
+# What it means when none lets us in; of several reasons the first, which a person must act on.
+_BOOTSTRAP_SAYS = {
+    SourceReason.AUTHENTICATION_FAILED: "no bootstrap server lets us in",
+    SourceReason.ADDRESS_DENIED: "no bootstrap server is connected to",
+    SourceReason.BROKER_UNREACHABLE: "no bootstrap server answers",
+}
 
 
 class Brokers:
@@ -45,11 +53,14 @@ class Brokers:
         timeout_seconds: float,
         stats: ReadingStats,
         security: Security | None = None,
+        policy: AddressPolicy = AS_INSTALLED,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`security`: PLAINTEXT without. `clock`: the wall time, which only signatures for Amazon MSK need."""
+        """`security`: PLAINTEXT without. `policy`: of all addresses, those that brokers advertise too. `clock`: the
+        wall time, which only signatures for Amazon MSK need.
+        """
         self._bootstrap = sorted(set(bootstrap))
-        access = Access(security or Security(), clock=clock, timeout_seconds=timeout_seconds)
+        access = Access(security or Security(), policy=policy, clock=clock, timeout_seconds=timeout_seconds)
         self._dialer = Dialer(client_id, timeout_seconds, stats, access)
         self._brokers: dict[int, Broker] = {}
         self._bootstrap_failures = 0
@@ -82,13 +93,20 @@ class Brokers:
         brokers = [broker for broker in self._brokers.values() if not broker.failing]
         random.shuffle(brokers)
         brokers.sort(key=lambda broker: (broker.silent_seconds > _SILENT_SECONDS, not broker.connected))
-        failure = BrokerFailed(f"no broker of the cluster behind {', '.join(self._bootstrap)} answers")
+        failure = self._nobody_answers()
         for broker in brokers:
             try:
                 return await broker.ask(request)
             except BrokerFailed as error:
                 failure = error
         raise failure
+
+    def _nobody_answers(self) -> BrokerFailed:
+        """Before anybody was asked: what a person must act on, if a broker has failed for that."""
+        for broker in self._brokers.values():
+            if broker.failing and broker.reason_of is not SourceReason.BROKER_UNREACHABLE:
+                return broker.failure
+        return BrokerFailed(f"no broker of the cluster behind {', '.join(self._bootstrap)} answers")
 
     async def ask_metadata(self, topics: Iterable[str]) -> Cursor:
         """Learns the brokers; returns the answer from its topics on (`wire.read_topics`).
@@ -157,7 +175,7 @@ class Brokers:
                 done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if (error := task.exception()) is not None:
-                        why.append(f"{tasks[task]} ({words_of(error, self._dialer.timeout_seconds)})")
+                        why.append(f"{tasks[task]} ({words_of(error, self._dialer.timeout_seconds, _NAMED_BY)})")
                         reasons.add(reason_of(error))
                     elif winner is None:
                         winner = task.result()
@@ -171,11 +189,11 @@ class Brokers:
             raise
         if winner is None:
             self._bootstrap_failures += 1
-            refused = SourceReason.AUTHENTICATION_FAILED in reasons
+            reason = next(each for each in _BOOTSTRAP_SAYS if each in reasons)
+            refused = reason is SourceReason.AUTHENTICATION_FAILED
             self._bootstrap_not_before = loop.time() + backoff_seconds(self._bootstrap_failures, refused=refused)
-            says = "no bootstrap server lets us in" if refused else "no bootstrap server answers"
-            self._bootstrap_why = f"{says}: {', '.join(sorted(why))}"
-            self._bootstrap_reason = SourceReason.AUTHENTICATION_FAILED if refused else SourceReason.BROKER_UNREACHABLE
+            self._bootstrap_why = f"{_BOOTSTRAP_SAYS[reason]}: {', '.join(sorted(why))}"
+            self._bootstrap_reason = reason
             if self._bootstrap_failures == 1:
                 log.info("%s", self._bootstrap_why)
             raise BrokerFailed(self._bootstrap_why, self._bootstrap_reason)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, Unavailable
+from consumer_autoscaler.sources.address_policy import AS_INSTALLED, AddressPolicy
 from consumer_autoscaler.sources.kafka.access.security import Security
 from consumer_autoscaler.sources.kafka.broker import BrokerFailed
 from consumer_autoscaler.sources.kafka.brokers import Brokers
@@ -195,6 +196,7 @@ class _Cluster:
             timeout_seconds=source.request_timeout_seconds,
             stats=source.own_stats,
             security=key.security,
+            policy=source.policy,
             clock=source.clock,
         )
         self.reader = ClusterReader(
@@ -242,7 +244,7 @@ class KafkaLagSource:
     """Reads consumer groups' lag. `subscribe` must be called in the event loop that reads.
 
     clock: gives `GroupReading.at`. request_timeout_seconds: how long one request (or the making of a
-    connection) may take; a reading ends within three of these.
+    connection) may take; a reading ends within three of these. policy: which addresses may be connected to.
     """
 
     def __init__(
@@ -251,8 +253,10 @@ class KafkaLagSource:
         *,
         request_timeout_seconds: float = 5.0,
         client_id: str = "consumer-autoscaler",
+        policy: AddressPolicy = AS_INSTALLED,
     ) -> None:
         self.clock = clock
+        self.policy = policy
         self.request_timeout_seconds = request_timeout_seconds
         self.client_id = client_id
         self.own_stats = ReadingStats()

@@ -2,8 +2,8 @@
 
 `getaddrinfo` blocks its thread and cannot be cancelled. The event loop gives it its few default threads; when names
 that get no answer have taken those, no name can be looked up any more, not even one that would be answered at once.
-So a name is looked up here first, and only then is its connection made. A name whose look-up still waits is not looked
-up again: later callers wait for the same one.
+So names are looked up here. A name whose look-up still waits is not looked up again: later callers wait for the same
+one.
 """
 
 from __future__ import annotations
@@ -14,25 +14,30 @@ import socket
 from contextlib import suppress
 from threading import Thread
 
+Found = list[tuple[socket.AddressFamily, str]]  # addresses of a name
 
-def is_address(host: str) -> bool:
-    """Whether it needs no look-up."""
+
+def as_address(host: str) -> Found:
+    """An address, which needs no look-up; empty for a name."""
     with suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return False
+        version = ipaddress.ip_address(host).version
+        return [(socket.AF_INET if version == 4 else socket.AF_INET6, host)]
+    return []
 
 
 class Names:
     """Look-ups under way, one thread for each different name. The threads do not keep a process from ending."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[Found]] = {}
 
-    async def look_up(self, host: str) -> None:
-        """Returns when the name has an address. Raises OSError, UnicodeError, ValueError; the caller sets a timeout."""
-        if is_address(host):
-            return
+    async def look_up(self, host: str) -> Found:
+        """Its addresses, in the resolver's order. Raises OSError, UnicodeError, ValueError.
+
+        The caller sets a timeout.
+        """
+        if address := as_address(host):
+            return address
         answered = self._waiting.get(host)
         if answered is None:
             loop = asyncio.get_running_loop()
@@ -40,22 +45,23 @@ class Names:
             # Perhaps nobody waits for it any more by then.
             answered.add_done_callback(lambda done: done.cancelled() or done.exception())
             Thread(target=self._ask, args=(host, loop, answered), name="kafka-names", daemon=True).start()
-        await asyncio.shield(answered)
+        return await asyncio.shield(answered)
 
-    def _ask(self, host: str, loop: asyncio.AbstractEventLoop, answered: asyncio.Future[None]) -> None:
-        failure: Exception | None = None
+    def _ask(self, host: str, loop: asyncio.AbstractEventLoop, answered: asyncio.Future[Found]) -> None:
+        answer: Found | Exception
         try:
-            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            answer = [(family, str(where[0])) for family, _, _, _, where in found]
         except Exception as error:  # handed on, whatever it is
-            failure = error
+            answer = error
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(self._answer, host, answered, failure)
+            loop.call_soon_threadsafe(self._answer, host, answered, answer)
 
-    def _answer(self, host: str, answered: asyncio.Future[None], failure: Exception | None) -> None:
+    def _answer(self, host: str, answered: asyncio.Future[Found], answer: Found | Exception) -> None:
         del self._waiting[host]
         if answered.done():
             return
-        if failure is None:
-            answered.set_result(None)
+        if isinstance(answer, Exception):
+            answered.set_exception(answer)
         else:
-            answered.set_exception(failure)
+            answered.set_result(answer)

@@ -11,11 +11,12 @@ import ssl
 from collections.abc import Callable
 from weakref import WeakKeyDictionary, WeakSet
 
-from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 
+from consumer_autoscaler.sources.address_policy import AddressPolicy
 from consumer_autoscaler.sources.kafka.access import probe
-from consumer_autoscaler.sources.kafka.access.names import Names
+from consumer_autoscaler.sources.kafka.access.dial import Dial
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed, closed_by_peer, tls_problem
 from consumer_autoscaler.sources.kafka.access.sasl import authenticate
 from consumer_autoscaler.sources.kafka.access.security import PasswordLogin, Security
@@ -27,17 +28,19 @@ _IDLE_MS = 9 * 60 * 1000  # just below the ten minutes after which brokers drop 
 
 
 class Access:
-    """One way in. `clock`: the wall time. Used in one event loop."""
+    """One way in, to addresses that `policy` allows. `clock`: the wall time. Used in one event loop."""
 
-    def __init__(self, security: Security, *, clock: Callable[[], float], timeout_seconds: float) -> None:
+    def __init__(
+        self, security: Security, *, policy: AddressPolicy, clock: Callable[[], float], timeout_seconds: float
+    ) -> None:
         self._security = security
         self._context: ssl.SSLContext | None = None
         self._timeout_seconds = timeout_seconds
-        self._names = Names()
+        self._dial = Dial(policy)
         login = security.login
         self._tokens: Tokens | None = None
         if login is not None and not isinstance(login, PasswordLogin):
-            self._tokens = Tokens(login, clock=clock, timeout_seconds=timeout_seconds)
+            self._tokens = Tokens(login, policy=policy, clock=clock, timeout_seconds=timeout_seconds)
         self._renew_at: WeakKeyDictionary[AIOKafkaConnection, float] = WeakKeyDictionary()
         self._unproven: WeakSet[AIOKafkaConnection] = WeakSet()  # no request has been answered yet
 
@@ -52,7 +55,6 @@ class Access:
         if self._tokens is not None:
             await self._tokens.token()  # before the broker's own timeout begins
         async with asyncio.timeout(self._timeout_seconds):
-            await self._names.look_up(host)
             connection = await self._connected(host, port, client_id)
             try:
                 if login is not None:
@@ -81,7 +83,7 @@ class Access:
         if self._security.tls is not None and (problem := tls_problem(error)):
             return AuthenticationFailed(problem)
         if self._security.login is None and closed_by_peer(error):
-            wanted = await probe.wanted_logins(connection.host, connection.port, self._context)
+            wanted = await probe.wanted_logins(self._dial, connection.host, connection.port, self._context)
             if wanted:
                 return AuthenticationFailed(f"it wants a login, by one of {', '.join(wanted)}: set `sasl`")
         return None
@@ -89,12 +91,11 @@ class Access:
     async def _connected(self, host: str, port: int, client_id: str) -> AIOKafkaConnection:
         encrypted = self._security.tls is not None
         try:
-            return await create_conn(
+            return await self._dial.broker(
                 host,
                 port,
+                self._context,
                 client_id=client_id,
-                security_protocol="SSL" if encrypted else "PLAINTEXT",  # SASL is done here, in sasl.py
-                ssl_context=self._context,
                 # Behind the timeout set here, which is the one that acts.
                 request_timeout_ms=int(self._timeout_seconds * 1000) + 1000,
                 max_idle_ms=_IDLE_MS,
@@ -103,10 +104,10 @@ class Access:
             if encrypted and (problem := tls_problem(error)):
                 raise AuthenticationFailed(problem) from error
             if closed_by_peer(error):
-                if encrypted and await probe.speaks_plain(host, port):
+                if encrypted and await probe.speaks_plain(self._dial, host, port):
                     words = "it speaks no TLS on this port: leave out `tls`, or use another port"
                     raise AuthenticationFailed(words) from error
-                if not encrypted and await probe.speaks_tls(host, port):
+                if not encrypted and await probe.speaks_tls(self._dial, host, port):
                     raise AuthenticationFailed("it speaks TLS on this port: set `tls`") from error
             raise
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, UnsupportedSaslMechanismError
 from aiokafka.protocol.admin import SaslHandShakeRequest
+
+from consumer_autoscaler.sources.kafka.access.dial import Dial
 
 _PATIENCE_SECONDS = 1.0
 
 
-async def speaks_plain(host: str, port: int) -> bool:
+async def speaks_plain(dial: Dial, host: str, port: int) -> bool:
     """Whether a Kafka broker answers there without TLS."""
-    return await _offers(host, port, None) is not None
+    return await _offers(dial, host, port, None) is not None
 
 
-async def speaks_tls(host: str, port: int) -> bool:
+async def speaks_tls(dial: Dial, host: str, port: int) -> bool:
     """Whether a TLS server answers there, whoever it is."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
+            opened = await dial.socket(host, port)
+            _, writer = await asyncio.open_connection(sock=opened, ssl=context, server_hostname=host)
     except ssl.SSLError as error:
         return "ALERT" in (error.reason or "")  # only a TLS server sends one
     except (OSError, TimeoutError):
@@ -36,17 +38,16 @@ async def speaks_tls(host: str, port: int) -> bool:
     return True
 
 
-async def wanted_logins(host: str, port: int, context: ssl.SSLContext | None) -> list[str]:
+async def wanted_logins(dial: Dial, host: str, port: int, context: ssl.SSLContext | None) -> list[str]:
     """The SASL mechanisms that a broker wants one of; empty when it wants none, or says nothing."""
-    return await _offers(host, port, context) or []
+    return await _offers(dial, host, port, context) or []
 
 
-async def _offers(host: str, port: int, context: ssl.SSLContext | None) -> list[str] | None:
+async def _offers(dial: Dial, host: str, port: int, context: ssl.SSLContext | None) -> list[str] | None:
     """None: no Kafka broker answers. A port without SASL answers with error 34 and no mechanisms (KIP-43)."""
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            protocol = "SSL" if context else "PLAINTEXT"
-            connection = await create_conn(host, port, security_protocol=protocol, ssl_context=context)
+            connection = await dial.broker(host, port, context)
             try:
                 answer = await connection.send(SaslHandShakeRequest("NONE"))
             finally:

@@ -1,8 +1,8 @@
 """Where OAUTHBEARER tokens come from, and how long one is used.
 
-A token is kept until four fifths of its life have gone. Only AuthenticationFailed and ConnectionError leave here: a
-refusal is a person's to mend, an endpoint that does not answer may pass. What the endpoint says is never quoted, but
-for the error codes that RFC 6749 §5.2 lists.
+A token is kept until four fifths of its life have gone. Only AuthenticationFailed and ConnectionError (AddressDenied is
+one) leave here: a refusal is a person's to mend, an endpoint that does not answer may pass. What the endpoint says is
+never quoted, but for the error codes that RFC 6749 §5.2 lists.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from urllib.parse import quote_plus, urlsplit
 
 import aiohttp
 
+from consumer_autoscaler.sources.address_policy import AddressDenied, AddressPolicy
+from consumer_autoscaler.sources.http_guard import guarded_socket, request_to
 from consumer_autoscaler.sources.kafka.access import msk_iam
 from consumer_autoscaler.sources.kafka.access.refusal import AuthenticationFailed, certificate_problem
 from consumer_autoscaler.sources.kafka.access.security import AwsLogin, OAuthLogin, Tls
@@ -35,8 +37,16 @@ _ERRORS = frozenset(
 class Tokens:
     """The tokens of one login. `clock` gives the wall time, for signatures."""
 
-    def __init__(self, login: OAuthLogin | AwsLogin, *, clock: Callable[[], float], timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        login: OAuthLogin | AwsLogin,
+        *,
+        policy: AddressPolicy,
+        clock: Callable[[], float],
+        timeout_seconds: float,
+    ) -> None:
         self._login = login
+        self._policy = policy
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._token = ""
@@ -84,19 +94,23 @@ class Tokens:
         if self._context is None:
             self._context = await asyncio.to_thread(tls_context, Tls(ca_pem=login.ca_pem))
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.post(
-                    login.token_endpoint, data=form, headers=headers, ssl=self._context, allow_redirects=False
-                ) as answer,
-            ):
-                body = bytearray()
-                async for chunk in answer.content.iter_any():
-                    body += chunk
-                    if len(body) > _MAX_ANSWER_BYTES:
-                        raise AuthenticationFailed(f"{where} answers with more than 64 KiB; is it the right address?")
-                return _read(where, answer.status, bytes(body))
+            with request_to(urlsplit(login.token_endpoint).hostname or ""):
+                async with (
+                    asyncio.timeout(self._timeout_seconds),
+                    self._session() as session,
+                    session.post(
+                        login.token_endpoint, data=form, headers=headers, ssl=self._context, allow_redirects=False
+                    ) as answer,
+                ):
+                    body = bytearray()
+                    async for chunk in answer.content.iter_any():
+                        body += chunk
+                        if len(body) > _MAX_ANSWER_BYTES:
+                            words = f"{where} answers with more than 64 KiB; is it the right address?"
+                            raise AuthenticationFailed(words)
+                    return _read(where, answer.status, bytes(body))
+        except AddressDenied as denied:
+            raise AddressDenied(str(denied), "`sasl.oauth.tokenEndpoint`") from None
         except TimeoutError as error:
             raise ConnectionError(f"{where} did not answer within {self._timeout_seconds:g} s") from error
         except aiohttp.ClientConnectorCertificateError as error:
@@ -106,6 +120,13 @@ class Tokens:
             raise AuthenticationFailed(f"{where} does not speak TLS as it should") from None
         except (aiohttp.ClientError, ValueError) as error:
             raise ConnectionError(f"{where} does not answer ({type(error).__name__})") from None
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(socket_factory=guarded_socket(self._policy)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
 
 
 def _read(where: str, status: int, body: bytes) -> tuple[str, float]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.tracks import position_of
 from consumer_autoscaler.decision.values import GroupReading, IsolationLevel, OffsetReset, Unavailable
+from consumer_autoscaler.sources.address_policy import AddressPolicy
 from consumer_autoscaler.sources.kafka.access.security import Security
 from consumer_autoscaler.sources.kafka.broker import BrokerFailed
 from consumer_autoscaler.sources.kafka.brokers import Brokers
@@ -57,6 +58,7 @@ async def inspect(
         timeout_seconds=REQUEST_SECONDS,
         stats=ReadingStats(),
         security=security,
+        policy=AddressPolicy(allow_loopback=True),  # a person's own look, from their own machine
         clock=clock,
     )
     try:
