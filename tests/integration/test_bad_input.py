@@ -87,6 +87,18 @@ async def test_a_name_that_cannot_be_resolved_is_named(bed: Bed) -> None:
 
 
 @together
+async def test_an_address_that_may_not_be_connected_to_is_named(bed: Bed) -> None:
+    """With its class and the field; nothing is connected to, so nothing has to be waited for."""
+    site = await Site.open(bed, "denied", replicas=2, kafka={"bootstrapServers": "169.254.169.254:80"})
+    message = await site.until_condition("SourceHealthy", "False", "AddressDenied")
+    assert message == (
+        "no bootstrap server is connected to: 169.254.169.254:80 "
+        "(`bootstrapServers`: 169.254.169.254 is a link-local address: name another)"
+    )
+    await site.holds(2)
+
+
+@together
 async def test_one_address_that_works_is_enough(bed: Bed) -> None:
     """Of several addresses those that do not answer are passed over."""
     address = f"127.0.0.1:1,no-such-broker.invalid:9092,{bed.kafka.bootstrap}"
