@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
 
-.PHONY: help install parts demo test test-all e2e e2e-down bench lint format lock crd chart docs clean
+.PHONY: help install parts demo test test-all e2e e2e-down bench campaign lint format lock crd chart docs clean
 
 help:            ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,6 +40,9 @@ e2e-down: install ## Delete that cluster, and end the Docker engine that was sta
 
 bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)
+
+campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time
+	$(BIN)/python -m tests.campaign $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RUNS),--parallel $(RUNS))
 
 lint: install    ## Linters, types, import contracts
 	$(BIN)/ruff check .

@@ -58,6 +58,26 @@ def read_requests(log: Path, *, since: float = 0.0, user: str | None = None) -> 
     return requests
 
 
+class Tail:
+    """The requests of a log as they come: `read()` gives those that were written since the last time."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._position = 0
+        self._half = b""
+
+    def read(self) -> list[Request]:
+        """In the order of their answers; a half-written line comes with its other half."""
+        if not self._log.exists():
+            return []
+        with self._log.open("rb") as log:
+            log.seek(self._position)
+            new = log.read()
+        self._position += len(new)
+        *lines, self._half = (self._half + new).split(b"\n")
+        return [_parsed(json.loads(line)) for line in lines]
+
+
 def count(requests: Iterable[Request]) -> Counter[tuple[str, str, str, str]]:
     """How often each (user, verb, resource, subresource) occurs."""
     return Counter((r.user, r.verb, r.resource, r.subresource) for r in requests)

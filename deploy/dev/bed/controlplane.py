@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bed import audit, parts, pki
+from bed.audit import Tail
 from bed.processes import Part, Process, ProcessFailed, free_port
 
 _READY_SECONDS = 60.0
@@ -169,6 +170,10 @@ class ControlPlane(Part):
     def audit(self, since: float = 0.0, *, user: str | None = None) -> list[audit.Request]:
         """The requests received since a time (seconds since the epoch); `audit.count` counts them by kind."""
         return audit.read_requests(self._audit_log, since=since, user=user)
+
+    def audit_tail(self) -> Tail:
+        """The requests as they come, for a long run in which nobody can read the whole log again and again."""
+        return Tail(self._audit_log)
 
     @property
     def _pki(self) -> Path:

@@ -8,6 +8,7 @@ TimeoutError when the cluster does not get there within the time.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,6 +24,8 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 _TIMEOUT_SECONDS = 30.0
 _REQUEST_TIMEOUT_MS = 10_000
@@ -230,6 +233,37 @@ async def produce_now(
             await asyncio.gather(*last)
     finally:
         await producer.stop()
+
+
+async def produce_at_once(bootstrap: str, topic: str, per_partition_counts: Mapping[int, int]) -> None:
+    """So many small records to each partition by one request to each leader: who reads meanwhile sees all or nothing.
+
+    Nearly: a broker appends to one partition after the other, within a millisecond.
+    """
+    async with _client(bootstrap) as client:
+        leaders = await _leaders(client, [topic])
+        for node in set(leaders.values()):
+            rows = [
+                (p, _batch(count))
+                for p, count in per_partition_counts.items()
+                if count and leaders[TopicPartition(topic, p)] == node
+            ]
+            if rows:
+                answer = await client.send(node, ProduceRequest(None, -1, _REQUEST_TIMEOUT_MS, [(topic, rows)]))
+                for _, results in answer.topics:
+                    for partition, code, *_ in results:
+                        if code:
+                            raise for_code(code)(f"{topic}-{partition}")
+
+
+def _batch(count: int) -> bytes:
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
+        batch_size=64 * count + 1024,
+    )  # fmt: skip
+    for i in range(count):
+        builder.append(i, timestamp=int(time.time() * 1000), key=None, value=b"x", headers=[])
+    return bytes(builder.build())
 
 
 def _by_topic(rows: Mapping[TopicPartition, T]) -> list[tuple[str, list[T]]]:

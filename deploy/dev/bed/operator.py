@@ -6,10 +6,10 @@ ServiceAccount. Alone it is `consumer-autoscaler run --kubeconfig FILE --listen-
 
 from __future__ import annotations
 
-import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,7 +41,10 @@ def _roles() -> str:
 
 
 class Operator:
-    """One operator process. `arguments` are flags of `consumer-autoscaler run`, added to those that the bed needs."""
+    """One operator process. `arguments` are flags of `consumer-autoscaler run`, added to those that the bed needs.
+
+    `kubeconfig` is for one that reaches the API server another way; `env` is added to the environment.
+    """
 
     def __init__(
         self,
@@ -50,9 +53,11 @@ class Operator:
         arguments: tuple[str, ...] = (),
         name: str = "operator",
         log: Path | None = None,
+        kubeconfig: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
-        self.kubeconfig = controlplane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)
+        self.kubeconfig = kubeconfig or controlplane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)
         self.process = Process(
             name,
             [
@@ -64,7 +69,7 @@ class Operator:
                 *arguments,
             ],
             log=log or controlplane.logs / f"{name}.log",
-            env={"PYTHONPATH": os.pathsep.join([str(REPOSITORY / "operator")])},
+            env={"PYTHONPATH": str(REPOSITORY / "operator"), **(env or {})},
         )  # fmt: skip
 
     def get(self, path: str, timeout_seconds: float = 5.0) -> tuple[int, str]:

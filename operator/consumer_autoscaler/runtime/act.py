@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consumer_autoscaler.cluster.errors import Conflict, Forbidden, KubeError, NotFound
+from consumer_autoscaler.cluster.errors import Conflict, Forbidden, KubeError, KubeUnreachable, NotFound
 from consumer_autoscaler.cluster.kube import Kube, TargetKey
 from consumer_autoscaler.decision.reasons import ScaleReason
 from consumer_autoscaler.resource.pauses import annotated
@@ -25,11 +25,12 @@ class Outcome(StrEnum):
     DROPPED = "dropped"  # the world has moved on: decide anew
     GONE = "gone"  # the resource was deleted
     FAILED = "failed"
+    UNANSWERED = "unanswered"  # done or not: the target will tell
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What came of a decision; `reason` and `message` say why it FAILED or was DROPPED."""
+    """What came of a decision; `reason` and `message` say why it was not WRITTEN."""
 
     outcome: Outcome
     message: str = ""
@@ -80,6 +81,8 @@ async def scale(
             await kube.set_replicas(key, desired, fresh.resource_version)
         except Conflict:
             continue  # its status moved, or somebody scaled it: the fresh read tells
+        except KubeUnreachable as error:
+            return Written(Outcome.UNANSWERED, str(error), ScaleReason.FAILED_UPDATE_SCALE)
         except KubeError as error:
             return _failed(error, ScaleReason.FAILED_UPDATE_SCALE)
         return Written(Outcome.WRITTEN)

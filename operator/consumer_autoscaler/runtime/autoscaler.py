@@ -89,6 +89,9 @@ class Autoscaler:
         self.history = history if history is not None else memory.learned_from(self._written, parts.clock()).history()
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
         self._able: Unavailable | None = None
+        self._unanswered: tuple[int, Decision] | None = (
+            None  # the last write, to which count, if nobody said it is done
+        )
         self._replicas_not_ready_since: float | None = None
         self._began_at = 0.0  # the present cycle
 
@@ -184,9 +187,28 @@ class Autoscaler:
                 reason = ScaleReason.FORBIDDEN if isinstance(error, Forbidden) else ScaleReason.FAILED_GET_SCALE
                 return Unavailable(reason, str(error)), view
             if replicas != self.history.replicas:
-                tell.external_change(self._parts.events, self._ref, self._target_ref(), self.history.replicas, replicas)
+                self._changed(self.history.replicas, replicas, view)
         ready = min(view.ready, replicas) if not view.rolling else view.ready
         return Scale(replicas=replicas, ready=ready, uid=view.uid, rolling=view.rolling), view
+
+    def _changed(self, before: int, after: int, view: TargetView) -> None:
+        """The count is not what this process knows: by its own write that nobody answered, or by somebody else."""
+        unanswered, self._unanswered = self._unanswered, None
+        ours = view.scaled_at is not None and view.replicas == after
+        if unanswered is not None and unanswered[0] == after and ours:
+            self._scaled(before, after, unanswered[1])
+        else:
+            tell.external_change(self._parts.events, self._ref, self._target_ref(), before, after)
+
+    def _scaled(self, before: int, after: int, decision: Decision) -> None:
+        self.history = after_scaling(self.history, after, self._parts.clock())
+        self.counts.ups += after > before
+        self.counts.downs += after < before
+        tell.scaled(self._parts.events, self._ref, self._target_ref(), before, after, decision)
+        log.info(
+            "scaled=%s from=%d to=%d reason=%s resource=%s/%s",
+            self.key.text, before, after, decision.reason, self.resource.namespace, self.resource.name,
+        )  # fmt: skip
 
     def _resume(self, view: TargetView) -> None:
         """After a restart: a scaling of ours that the status does not know, for a crash between the two writes."""
@@ -219,18 +241,12 @@ class Autoscaler:
             case act.Outcome.GONE:
                 return False
             case act.Outcome.WRITTEN:
-                self.history = after_scaling(self.history, desired, self._parts.clock())
-                self.counts.ups += desired > scale.replicas
-                self.counts.downs += desired < scale.replicas
-                tell.scaled(self._parts.events, self._ref, self._target_ref(), scale.replicas, desired, decision)
-                log.info(
-                    "scaled=%s from=%d to=%d reason=%s resource=%s/%s",
-                    self.key.text, scale.replicas, desired, decision.reason,
-                    self.resource.namespace, self.resource.name,
-                )  # fmt: skip
+                self._scaled(scale.replicas, desired, decision)
             case act.Outcome.DROPPED:
                 log.info("dropped=%s to=%d why=%r", self.key.text, desired, written.message)
-            case act.Outcome.FAILED:
+            case act.Outcome.FAILED | act.Outcome.UNANSWERED:
+                if written.outcome is act.Outcome.UNANSWERED:
+                    self._unanswered = desired, decision
                 self.counts.scale_failures[written.reason.value] += 1
                 self._able = Unavailable(written.reason, written.message)
                 log.warning("scale=failed target=%s to=%d error=%s", self.key.text, desired, written.message)

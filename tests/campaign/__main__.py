@@ -1,0 +1,105 @@
+"""`python -m tests.campaign [--rows A1,B2] [--seeds 3] [--parallel 10]`: the campaign, or rows of it.
+
+Progress goes to standard error, every run to build/campaign/runs.jsonl, and the last line of standard output is one
+JSON object. Exit status 0: no run has a finding; 1: some have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.campaign.faults import FAULTS
+from tests.campaign.faults.crashes import crash_points
+from tests.campaign.judge import Outcome
+from tests.campaign.run import Fault, World
+from tests.campaign.stories import STORIES
+from tests.integration.support import bed_on
+
+from bed.controlplane import ControlPlane
+from bed.kafka import Kafka
+from bed.kwok import Kwok
+from bed.operator import install
+from bed.paths import REPOSITORY
+
+FOLDER = REPOSITORY / "build" / "campaign"
+
+
+def figures(outcomes: Sequence[Outcome], seconds: float) -> dict[str, int]:
+    """The last line."""
+    counted = [each for each in outcomes if each.row != "-" and each.happened]
+    return {
+        "fault_runs": len(counted),
+        "rows": len({each.row for each in counted}),
+        "wrong_scale_writes": sum(each.wrong_scale_writes for each in outcomes),
+        "double_steps": sum(each.double_steps for each in outcomes),
+        "stuck": sum(bool(each.stuck) for each in outcomes),
+        "leaked": sum(bool(each.leaked) for each in outcomes),
+        "differences": sum(bool(each.differences) for each in outcomes),
+        "seconds": round(seconds),
+    }
+
+
+async def campaign(faults: Sequence[Fault], *, seeds: int, parallel: int, crashes: int = 0) -> list[Outcome]:
+    """All of it, on parts of its own."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    outcomes: list[Outcome] = []
+    slots = asyncio.Semaphore(parallel)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / "runs.jsonl").open("w") as sink, ControlPlane() as plane, Kwok(plane), Kafka() as kafka:
+        async with bed_on(plane, kafka) as bed:
+            await bed.aside(install, plane)
+            async with World(bed) as world:
+
+                def tell(outcome: Outcome) -> None:
+                    outcomes.append(outcome)
+                    sink.write(json.dumps(outcome.as_json()) + "\n")
+                    sink.flush()
+                    print(f"{time.strftime('%H:%M:%S')} {outcome.text()}", file=sys.stderr, flush=True)
+
+                async def one(fault: Fault, seed: int) -> None:
+                    async with slots:
+                        tell(await world.run(fault, seed))
+
+                used = set(STORIES) if crashes else {name for fault in faults for name in fault.stories}
+                await asyncio.gather(*(world.baseline(STORIES[name]) for name in sorted(used)))
+                for each in world.baselines.values():
+                    for outcome in each:
+                        tell(outcome)
+                points = [*crash_points(world.baselines)] if crashes else []
+                runs = [(fault, seed) for fault in faults for seed in range(seeds)]
+                runs += [(point, seed) for point in points for seed in range(crashes)]
+                await asyncio.gather(*(one(fault, seed) for fault, seed in runs))
+    return outcomes
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    parser.add_argument("--rows", default="", help="such as A1,B; all when not given")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each fault")
+    parser.add_argument("--parallel", type=int, default=10, help="runs at the same time")
+    parser.add_argument("--crashes", type=int, default=1, help="runs of each crash point of row B2")
+    options = parser.parse_args(arguments)
+    rows = tuple(filter(None, options.rows.upper().split(",")))
+
+    def chosen(row: str) -> bool:
+        return not rows or row.startswith(rows)
+
+    faults = [fault for fault in FAULTS if chosen(fault.row)]
+    if not faults and not chosen("B2"):
+        parser.error(f"no fault of the rows {options.rows}")
+    begin = time.monotonic()
+    outcomes = asyncio.run(
+        campaign(faults, seeds=options.seeds, parallel=options.parallel, crashes=options.crashes if chosen("B2") else 0)
+    )
+    print(json.dumps(figures(outcomes, time.monotonic() - begin)), flush=True)
+    return 1 if any(each.bad for each in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""Crash points: the operator is killed before and after every write that it makes in a story.
+
+Which writes there are is told by the runs without a fault. Before: the request never arrives. After: it is done, and
+the process is gone before it has the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+from tests.campaign.apiproxy import CUT, Answer, Asked, Forward
+from tests.campaign.faults.common import ruled
+from tests.campaign.judge import Expected, Outcome
+from tests.campaign.run import UNTIL_THE_END, Fault, Run
+from tests.campaign.stories import START
+
+RENEWALS = 2  # of the Lease; all further ones are like these
+
+
+def crash_points(baselines: Mapping[str, Sequence[Outcome]]) -> Iterator[Fault]:
+    """A fault for each side of each write of each story."""
+    for story, outcomes in baselines.items():
+        writes = {what: max(each.writes.get(what, 0) for each in outcomes) for each in outcomes for what in each.writes}
+        for what, times in sorted(writes.items()):
+            for number in range(1, 1 + (min(times, RENEWALS) if what == "update leases" else times)):
+                for side in ("before", "after"):
+                    yield crash_point(story, side, what, number)
+
+
+def crash_point(story: str, side: str, what: str, number: int) -> Fault:
+    """The kill before or after the `number`-th write of a kind, such as `patch deployments/scale`."""
+    inject = partial(_killed, side=side, what=what, number=number)
+    return Fault(
+        "B2",
+        f"killed {side} {what} #{number}",
+        inject,
+        stories=(story,),
+        moments=(START,),
+        seconds=UNTIL_THE_END,
+        expected=Expected(restarts=(1, 1), events_may_be_lost=True, status_writes=5),
+    )
+
+
+def _killed(run: Run, *, side: str, what: str, number: int) -> AbstractAsyncContextManager[None]:
+    async def kill(asked: Asked, forward: Forward) -> Answer:
+        if side == "after":
+            await forward(asked)
+        run.outcome.happened = True
+        run.kept.kill()  # whose connection ends by that, and this request with it
+        return CUT
+
+    @asynccontextmanager
+    async def injected() -> AsyncIterator[None]:
+        run.outcome.happened = False
+        with ruled(run, lambda asked: (asked.what, asked.number) == (what, number), kill):
+            yield
+
+    return injected()

@@ -1,0 +1,101 @@
+"""The operator of a run, kept alive as a kubelet keeps a container: started again a moment after it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.integration.support import Bed, eventually
+
+from bed.operator import NAMESPACE, Operator
+
+RESTART_SECONDS = 0.5
+# As short as works under load, so that what a killed operator leaves behind is not waited for long.
+LEASE_SECONDS = 10
+
+
+class KeptOperator:
+    """`async with KeptOperator(...) as kept`; the process of the moment is `kept.operator`.
+
+    It serves the run's namespace only, under a Lease of its own name.
+    """
+
+    def __init__(
+        self, bed: Bed, name: str, *, namespace: str, lease: str, kubeconfig: Path, flags: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.operator: Operator
+        self.exits: list[int] = []
+        self._bed, self._name, self._kubeconfig, self._env = bed, name, kubeconfig, env
+        self._flags = (
+            *("--namespaces", namespace, "--lease-name", lease, "--lease-namespace", NAMESPACE),
+            *("--lease-duration-seconds", str(LEASE_SECONDS)),
+            *flags,
+        )
+
+    @property
+    def restarts(self) -> int:
+        return len(self.exits)
+
+    async def __aenter__(self) -> Self:
+        self.operator = await self._started()
+        self._keeping = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._keeping.cancel()
+        await asyncio.wait([self._keeping])
+        await asyncio.to_thread(self.operator.stop, grace_seconds=5.0)
+
+    async def stop(self) -> int | None:
+        """SIGTERM, and no other is started."""
+        self._keeping.cancel()
+        await asyncio.wait([self._keeping])
+        return await asyncio.to_thread(self.operator.stop)
+
+    def kill(self) -> None:
+        """SIGKILL; the next one comes by itself."""
+        self.operator.process.send(signal.SIGKILL)
+
+    async def until_working(self, within_seconds: float = 120.0) -> None:
+        await eventually(self._working, within_seconds, lambda: self.operator.process.log_tail(20))
+
+    async def page(self) -> str:
+        """Its metrics; empty when it does not answer."""
+        status, text = await asyncio.to_thread(self.operator.get, "/metrics")
+        return text if status == 200 else ""
+
+    @property
+    def open_files(self) -> int:
+        """How many descriptors it has open, sockets included; 0 when it has ended."""
+        try:
+            return sum(1 for _ in Path(f"/proc/{self.operator.process.pid}/fd").iterdir())
+        except OSError:
+            return 0
+
+    async def _working(self) -> bool:
+        return await asyncio.to_thread(self.operator.get, "/readyz") == (200, "working")
+
+    async def _started(self) -> Operator:
+        return await self._bed.aside(
+            Operator, self._bed.controlplane, arguments=self._flags, name=self._name, kubeconfig=self._kubeconfig,
+            env=self._env,
+        )  # fmt: skip
+
+    async def _keep(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while True:
+                code = self.operator.process.returncode
+                if code is None:
+                    await asyncio.sleep(0.1)
+                    continue
+                self.exits.append(code)
+                await asyncio.sleep(RESTART_SECONDS)
+                self.operator = await self._started()

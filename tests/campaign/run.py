@@ -1,0 +1,298 @@
+"""One run: a story in a namespace of its own, with an operator and a network of its own, and at most one fault."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from tests.campaign.apiproxy import ApiProxy
+from tests.campaign.judge import OPEN_FILES_TO_SPARE, Condition, Expected, Outcome, judge
+from tests.campaign.operators import KeptOperator
+from tests.campaign.stories import PARTITIONS, START, STORIES, Story
+from tests.integration.site import Site
+from tests.integration.support import Bed, eventually
+
+from bed import kafka_admin
+from bed.audit import Request
+from bed.kubeapi import ApiError
+from bed.operator import NAMESPACE, SERVICE_ACCOUNT, USER
+
+HOLD_POLLS = 4  # resources here poll every second: what does not move for so many polls holds
+BASELINE_POLLS = 10
+SETTLED_SECONDS = 30.0
+FORGOTTEN_SECONDS = 60.0
+STUCK_SECONDS = 240.0
+UNTIL_THE_END = (math.inf, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row of the checklist, or one of several kinds of it.
+
+    `inject(run)` is a context manager: entering begins the fault, leaving ends it. The seed chooses the story, the
+    moment at which it begins and how long it lasts, within what is given here. `seconds=UNTIL_THE_END` is for those
+    that wait for something that the story brings.
+    """
+
+    row: str
+    name: str
+    inject: Callable[[Run], AbstractAsyncContextManager[None]]
+    stories: tuple[str, ...] = ("up", "zero", "bounds", "pause")
+    moments: tuple[str, ...] = ()
+    """Of these only; empty: any of the story's but the start."""
+    seconds: tuple[float, float] = (2.0, 6.0)
+    expected: Expected = field(default_factory=Expected)
+    flags: tuple[str, ...] = ()
+    """More flags for the operator."""
+
+    def drawn(self, seed: int) -> tuple[Story, str, float, random.Random]:
+        """Story, moment and seconds of a seed, and the chance that is left for `inject`."""
+        chance = random.Random(f"{self.row} {self.name} {seed}")
+        story = STORIES[self.stories[seed % len(self.stories)]]
+        moments = [each for each in story.moments if each in self.moments] or list(self.moments or story.moments)
+        seconds = math.inf if self.seconds == UNTIL_THE_END else round(chance.uniform(*self.seconds), 1)
+        return story, chance.choice(moments), seconds, chance
+
+
+@dataclass(slots=True)
+class Run:
+    """What a story and a fault may use."""
+
+    world: World
+    site: Site
+    proxy: ApiProxy
+    kept: KeptOperator
+    chance: random.Random
+    outcome: Outcome
+    seconds: float = 0.0
+    fault: Fault | None = None
+    member: AIOKafkaConsumer | None = None
+    _ending: asyncio.Task[None] | None = None
+    _played: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def bed(self) -> Bed:
+        return self.world.bed
+
+    async def moment(self, name: str) -> None:
+        """A place in the story where the fault begins, if it is this one's. Returns when it has begun."""
+        if self.fault is None or name != self.outcome.moment or self._ending is not None:
+            return
+        stack = AsyncExitStack()
+        await stack.enter_async_context(self.fault.inject(self))
+
+        async def end() -> None:
+            async with stack:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._played.wait(), None if math.isinf(self.seconds) else self.seconds)
+
+        self._ending = asyncio.create_task(end(), name=f"fault of {self.site.name}")
+
+    async def produce(self, *per_partition: int) -> None:
+        """So many records to partition 0, 1, …, all at once: a poll in between would make steps of its own."""
+        await kafka_admin.produce_at_once(
+            self.site.kafka.bootstrap, self.site.topics[0], dict(enumerate(per_partition))
+        )
+
+    async def work_off(self) -> None:
+        """The group has done all that was produced."""
+        ends = await kafka_admin.end_offsets(self.site.kafka.bootstrap, self.site.topics[0])
+        if self.member is None:
+            await self.site.commit(*(ends[partition] for partition in sorted(ends)))
+        else:
+            await self.member.commit(ends)
+
+    async def fault_over(self) -> None:
+        """Returns when the fault has ended; one without an end of its own ends now."""
+        if math.isinf(self.seconds):
+            self._played.set()
+        if self._ending is not None:
+            await self._ending
+
+
+class World:
+    """What all runs of a campaign share. `async with World(bed) as world: await world.run(...)`."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.baselines: dict[str, list[Outcome]] = defaultdict(list)
+        self._tail = bed.controlplane.audit_tail()
+        self._requests: dict[str, list[Request]] = defaultdict(list)
+
+    async def __aenter__(self) -> Self:
+        plane = self.bed.controlplane
+        self.kubeconfig = await self.bed.aside(plane.kubeconfig_for, NAMESPACE, SERVICE_ACCOUNT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def baseline(self, story: Story, *, runs: int = 2) -> None:
+        """Runs without a fault, for comparison; several, because a poll falls now here, now there."""
+        found = await asyncio.gather(*(self._perform(story, None, seed, "", 0.0) for seed in range(runs)))
+        self.baselines[story.name] += found
+        for each in found:
+            judge(each, (), Expected(), story.counts)
+
+    async def run(self, fault: Fault, seed: int) -> Outcome:
+        """One run with a fault, judged."""
+        story, moment, seconds, chance = fault.drawn(seed)
+        outcome = await self._perform(story, fault, seed, moment, seconds, chance)
+        judge(outcome, self.baselines[story.name], fault.expected, story.counts)
+        return outcome
+
+    def requests_in(self, namespace: str) -> list[Request]:
+        """What the operators have asked of the API server in a namespace, by its audit log."""
+        for request in self._tail.read():
+            if request.user == USER and request.namespace:
+                self._requests[request.namespace].append(request)
+        return self._requests[namespace]
+
+    async def _perform(
+        self, story: Story, fault: Fault | None, seed: int, moment: str, seconds: float,
+        chance: random.Random | None = None,
+    ) -> Outcome:  # fmt: skip
+        outcome = Outcome(
+            row=fault.row if fault else "-", fault=fault.name if fault else "-", story=story.name, seed=seed,
+            moment=moment, fault_seconds=0.0 if math.isinf(seconds) else seconds,
+        )  # fmt: skip
+        begin = time.monotonic()
+        label = f"c-{outcome.row.lower().strip('-') or 'base'}-{story.name}"
+        try:
+            async with (
+                asyncio.timeout(STUCK_SECONDS + (0 if math.isinf(seconds) else seconds)),
+                AsyncExitStack() as stack,
+            ):
+                site = await Site.open(self.bed, label, partitions=PARTITIONS, committed=True, **story.opened)
+                stack.push_async_callback(self._clear, site)
+                run = await self._prepared(stack, site, story, fault, outcome, seconds, chance or random.Random(seed))
+                await self._played(run, story)
+        except (AssertionError, TimeoutError) as error:
+            outcome.stuck = f"{type(error).__name__}: {error}"[:600]
+        outcome.took_seconds = round(time.monotonic() - begin, 1)
+        return outcome
+
+    async def _prepared(
+        self, stack: AsyncExitStack, site: Site, story: Story, fault: Fault | None, outcome: Outcome,
+        seconds: float, chance: random.Random,
+    ) -> Run:  # fmt: skip
+        member = await stack.enter_async_context(_member(site)) if story.member else None
+        proxy = await stack.enter_async_context(ApiProxy(self.kubeconfig))
+        through = proxy.kubeconfig(self.bed.controlplane.folder / "kubeconfigs" / f"{site.name}.yaml")
+        kept = KeptOperator(
+            self.bed, site.name, namespace=site.name, lease=site.name, kubeconfig=through,
+            flags=fault.flags if fault else (),
+        )  # fmt: skip
+        run = Run(self, site, proxy, kept, chance, outcome, seconds, fault, member)
+        await run.moment(START)
+        await stack.enter_async_context(kept)
+        return run
+
+    async def _played(self, run: Run, story: Story) -> None:
+        site, kept, outcome = run.site, run.kept, run.outcome
+        try:
+            await site.until_condition("SourceHealthy", "True", "Valid", within_seconds=120)
+            await story.play(run)
+            await run.fault_over()
+            await kept.until_working()
+            baselines = self.baselines[story.name]
+            await site.holds(site.counts[-1], polls=HOLD_POLLS if baselines else BASELINE_POLLS)
+            with suppress(AssertionError):  # the judge tells what is different
+                await eventually(lambda: _as_in(site, baselines), SETTLED_SECONDS)
+        finally:
+            await run.fault_over()
+            await self._measure(run)
+        outcome.leaked = await _left_behind(run, self.baselines[story.name])
+
+    async def _measure(self, run: Run) -> None:
+        site, outcome = run.site, run.outcome
+        outcome.counts = list(site.counts)
+        outcome.restarts = run.kept.restarts
+        outcome.conditions = await _conditions(site)
+        requests = self.requests_in(site.name)
+        written = Counter((each.verb, each.resource, each.subresource) for each in requests if each.status_code < 300)
+        outcome.scale_writes = written["patch", "deployments", "scale"]
+        outcome.status_writes = written["patch", "consumerautoscalers", "status"]
+        outcome.requests = len(requests)
+        outcome.events = await _events(site)
+        outcome.writes = dict(Counter(each.what for each in run.proxy.writes))
+
+    async def _clear(self, site: Site) -> None:
+        """What a run leaves in the shared parts would make them slower for those that come."""
+        with suppress(ApiError):
+            await self.bed.api.call("DELETE", f"/api/v1/namespaces/{site.name}")
+        with suppress(Exception):
+            await kafka_admin.delete_topics(site.kafka.bootstrap, site.topics)
+
+
+async def _conditions(site: Site) -> list[Condition]:
+    conditions = (await site.status()).get("conditions") or ()
+    return sorted((each["type"], each["status"], each["reason"]) for each in conditions)
+
+
+async def _as_in(site: Site, baselines: Sequence[Outcome]) -> bool:
+    return not baselines or await _conditions(site) in [each.conditions for each in baselines]
+
+
+async def _events(site: Site) -> dict[str, int]:
+    """How often each reason was told, a series counted as what it stands for."""
+    answer = await site.bed.api.call("GET", f"/apis/events.k8s.io/v1/namespaces/{site.name}/events")
+    told: Counter[str] = Counter()
+    for each in answer["items"]:
+        if each.get("reportingController", "").startswith("consumerautoscaler.dev/"):
+            told[f"{each['regarding']['kind']} {each['reason']}"] += (each.get("series") or {}).get("count", 1)
+    return dict(told)
+
+
+async def _left_behind(run: Run, baselines: Sequence[Outcome]) -> str:
+    """What is still there of a resource that was deleted: series, tasks behind them, open files; empty when nothing."""
+    outcome, kept, site = run.outcome, run.kept, run.site
+    outcome.open_files = kept.open_files
+    if baselines:
+        most = max(each.open_files for each in baselines) + OPEN_FILES_TO_SPARE
+        with suppress(AssertionError):  # connections to be closed are closed at the next use
+            await eventually(lambda: kept.open_files <= most, 30)
+        outcome.open_files = kept.open_files
+        if outcome.open_files > most:
+            return f"{outcome.open_files} open files, at most {most}"
+    with suppress(ApiError):
+        await site.delete_scaler()
+
+    async def forgotten() -> bool:
+        page = await kept.page()
+        return bool(page) and f'namespace="{site.name}"' not in page
+
+    try:
+        await eventually(forgotten, FORGOTTEN_SECONDS)
+    except AssertionError:
+        return "series of a deleted resource"
+    code = await kept.stop()
+    return "" if code == 0 else f"ended with {code} after SIGTERM"
+
+
+@asynccontextmanager
+async def _member(site: Site) -> AsyncIterator[AIOKafkaConsumer]:
+    """Somebody who is in the group, holds all partitions, reads nothing, and commits when told to."""
+    member = AIOKafkaConsumer(
+        *site.topics, bootstrap_servers=site.kafka.bootstrap, group_id=site.name, enable_auto_commit=False,
+        auto_offset_reset="earliest", heartbeat_interval_ms=3_000, session_timeout_ms=45_000,
+    )  # fmt: skip
+    await member.start()
+    try:
+        partitions = {TopicPartition(site.topics[0], p) for p in range(PARTITIONS)}
+        await eventually(lambda: member.assignment() == partitions)
+        member.pause(*partitions)
+        yield member
+    finally:
+        await member.stop()
