@@ -1,9 +1,12 @@
-"""What a thousand resources cost: memory, CPU, API and Kafka requests at rest, and how soon all are served.
+"""What a thousand or ten thousand resources cost at rest: memory, CPU, requests; and how soon all are served.
 
 One resource, Deployment (one fake pod) and consumer group each, on a real API server and three real brokers. Ten
 groups share a topic of ten partitions, so a reading is about 10,000 committed offsets and 1,000 partitions. Every
 topic gets a record per second and every group commits each five seconds, as consumers do by default. `/metrics` is
 scraped every 30 seconds. Then one SIGTERM.
+
+From 5,000 resources on they log in as 50 users, by Secrets, so that the operator has 50 clients of Kafka; and groups
+commit each 30 seconds, so that what plays their members does not take the cores from what is measured.
 
 `poll_lateness_p95_s` is taken from outside: how much later than its place on the 15 s grid each resource was read in
 each scraped interval, over all resources. The grid is where most readings begin to be worked on, so what every reading
@@ -39,6 +42,7 @@ from tests.bench.common import (
     say,
     until_ready,
 )
+from tests.bench.identities import LoginKafka, user_names
 from tests.bench.stream import JOINED, group_names
 
 from bed import audit
@@ -57,6 +61,9 @@ LONGEST_SETTLING_SECONDS = 600
 # What only a reader of groups asks; the members and the producer of this benchmark have asked their share before.
 READING = ("OffsetFetch", "ListOffsets", "DescribeGroups", "ConsumerGroupDescribe", "Metadata", "FindCoordinator")
 
+MANY = 5000
+USERS_OF_MANY = 50
+
 BARS = (
     Bar("rss_mib", 150, strictly=True),
     Bar("cpu_cores", 0.2, strictly=True),
@@ -68,6 +75,13 @@ BARS = (
     Bar("seconds_to_first_poll_of_all", 5),
     Bar("stop_seconds", 2, strictly=True),
 )
+BARS_OF_MANY = (
+    Bar("rss_mib", 500, strictly=True),
+    Bar("cpu_cores", 1, strictly=True),
+    Bar("poll_lateness_p95_s", 1, strictly=True),
+    Bar("kube_writes_per_min", 0),
+)
+FIRST_POLL_OF_MANY = Bar("seconds_to_first_poll_of_all", 10)  # asked of 5,000
 
 _POLLED = re.compile(r'^consumer_autoscaler_last_successful_poll_timestamp_seconds\{.*name="([^"]+)".*\} (\S+)$', re.M)
 _PATCHES = re.compile(r'^consumer_autoscaler_kube_requests_total\{[^}]*verb="patch"[^}]*\} (\S+)$', re.M)
@@ -82,15 +96,18 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.resources < 1 or options.seconds < 2 * SCRAPE_SECONDS:
         parser.error(f"at least one resource and {2 * SCRAPE_SECONDS} seconds")
+    many = options.resources >= MANY
+    brokers = LoginKafka(users=USERS_OF_MANY, heap_mib=1500) if many else Kafka(brokers=3)
+    bars = (*BARS_OF_MANY, *([FIRST_POLL_OF_MANY] if options.resources == MANY else [])) if many else BARS
     with (
         Samples("fleet") as samples,
         ControlPlane() as plane,
-        Kafka(brokers=3) as kafka,
+        brokers as kafka,
         Kwok(plane, nodes=4, pods_per_node=max(1000, options.resources)),
     ):
         install(plane)
         figures = asyncio.run(_Run(plane, kafka, samples, options).measure())
-    return finish(figures, BARS)
+    return finish(figures, bars)
 
 
 class _Run:
@@ -103,7 +120,9 @@ class _Run:
         self._polls: dict[str, list[float]] = {name: [] for name in self._names}
         self._patches = 0.0  # by the operator's own count, when last scraped
         self._traffic: Process
-        self._ports = [int(address.rpartition(":")[2]) for address in kafka.bootstrap.split(",")]
+        self._many = isinstance(kafka, LoginKafka)
+        self._bootstrap = kafka.login_bootstrap if isinstance(kafka, LoginKafka) else kafka.bootstrap
+        self._ports = [int(address.rpartition(":")[2]) for address in self._bootstrap.split(",")]
 
     async def measure(self) -> dict[str, float]:
         say(f"{self._resources} groups with a member each, and traffic for them")
@@ -112,13 +131,13 @@ class _Run:
         paths = [str(REPOSITORY), str(REPOSITORY / "deploy" / "dev")]
         self._traffic = Process(
             "traffic",
-            [*command, f"--groups={self._resources}"],
+            [*command, f"--groups={self._resources}", *(["--commit-seconds=30"] if self._many else [])],
             log=log,
             env={"PYTHONPATH": os.pathsep.join(paths)},
             cwd=REPOSITORY,
         )
         try:
-            self._traffic.wait_until(lambda: JOINED in log.read_text(), timeout_seconds=180)
+            self._traffic.wait_until(lambda: JOINED in log.read_text(), timeout_seconds=180 + 0.1 * self._resources)
             async with KubeApi(self._plane.kubeconfig) as api:
                 await self._create_objects(api)
             return await self._with_operator()
@@ -134,12 +153,20 @@ class _Run:
     async def _create_objects(self, api: KubeApi) -> None:
         say(f"{self._resources} Deployments")
         await create(api, DEPLOYMENTS.format(NAMESPACE), (deployment(name, 1) for name in self._names))
-        await until_ready(api, NAMESPACE)
+        await until_ready(api, NAMESPACE, timeout_seconds=300 + 0.2 * self._resources)
+        if self._many:
+            secrets = ({"metadata": {"name": user}, "stringData": {"username": user, "password": user}}
+                       for user in user_names(USERS_OF_MANY))  # fmt: skip
+            await create(api, f"/api/v1/namespaces/{NAMESPACE}/secrets", secrets)
         say(f"{self._resources} resources")
-        await create(api, AUTOSCALERS.format(NAMESPACE), (self._resource(name) for name in self._names))
+        resources = (self._resource(number, name) for number, name in enumerate(self._names))
+        await create(api, AUTOSCALERS.format(NAMESPACE), resources)
 
-    def _resource(self, name: str) -> dict[str, Any]:
-        kafka = {"bootstrapServers": self._kafka.bootstrap, "consumerGroup": name}
+    def _resource(self, number: int, name: str) -> dict[str, Any]:
+        kafka: dict[str, Any] = {"bootstrapServers": self._bootstrap, "consumerGroup": name}
+        if self._many:
+            user = user_names(USERS_OF_MANY)[number % USERS_OF_MANY]
+            kafka["sasl"] = {"mechanism": "PLAIN", "credentialsSecretRef": {"name": user}}
         return autoscaler(
             name,
             maxReplicas=10,
@@ -150,7 +177,8 @@ class _Run:
 
     async def _with_operator(self) -> dict[str, float]:
         begin = time.time()
-        operator = Operator(self._plane, log=self._log("fleet-operator.log"))
+        arguments = ("--allow-passwords-without-tls",) if self._many else ()
+        operator = Operator(self._plane, log=self._log("fleet-operator.log"), arguments=arguments)
         try:
             first_poll = await self._first_poll_of_all(operator, begin)
             say(f"all polled {first_poll:.2f} s after the start of the process; settling for {self._settle:.0f} s")
@@ -174,7 +202,7 @@ class _Run:
         await asyncio.to_thread(operator.wait_working, 60)
         cpu = Usage.of(operator.process.pid).cpu_seconds
         self._samples.add("working", seconds=round(time.time() - begin, 2), cpu_seconds=cpu)
-        end = time.monotonic() + 120
+        end = time.monotonic() + 120 + 0.02 * self._resources
         first: dict[str, float] = {}
         while len(first) < self._resources:
             await asyncio.sleep(1.5)  # a scrape costs the operator as much as a reading: not while it is at its first
@@ -249,7 +277,6 @@ class _Run:
         reads, writes = reads_and_writes(requests)
         asked = {name: _difference(kafka_before, kafka_after, name) for name in READING}
         lateness = self._lateness()
-        own_connections = connections_to(self._traffic.pid, self._ports)
         figures = {
             "resources": self._resources,
             "rss_mib": round(most_mib, 1),
@@ -258,7 +285,7 @@ class _Run:
             "kube_writes_per_min": round(writes.total() / minutes, 2),
             "kube_reads_per_min": round(reads.total() / minutes, 2),
             "kafka_requests_per_min": round(sum(asked.values()) / minutes, 2),
-            "kafka_connections": kafka_after.client_connections - own_connections,
+            "kafka_connections": connections_to(pid, self._ports),
         }
         self._samples.add(
             "window",
@@ -271,7 +298,6 @@ class _Run:
                 if r.resource != "leases" and r.verb in audit.WRITE_VERBS
             ),
             kafka=asked,
-            operator_connections=connections_to(pid, self._ports),
             lateness_s={str(p): round(percentile(lateness, p), 3) for p in (50, 80, 90, 95, 99, 100)},
             lateness_samples=len(lateness),
             traffic=self._traffic.log_tail(int(6 * minutes)).splitlines(),

@@ -221,7 +221,7 @@ def group_names(count: int) -> list[str]:
     return [f"c-{number:05d}" for number in range(count)]
 
 
-async def _run(bootstrap: str, groups: int) -> None:
+async def _run(bootstrap: str, groups: int, commit_seconds: float) -> None:
     """Until SIGTERM. Says once that all have joined, then every ten seconds how it goes, as JSON."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -229,7 +229,7 @@ async def _run(bootstrap: str, groups: int) -> None:
     partitions = dict.fromkeys(topics.values(), PARTITIONS)
     await create_topics(bootstrap, [Topic(name, PARTITIONS, 1, TOPIC_SETTINGS) for name in partitions])
     async with Members(bootstrap, topics, partitions) as members:
-        traffic = Traffic(bootstrap, members, topics, partitions, records_per_second=1.0, commit_seconds=5.0)
+        traffic = Traffic(bootstrap, members, topics, partitions, records_per_second=1.0, commit_seconds=commit_seconds)
         async with traffic:
             print(JOINED, flush=True)
             while not stop.is_set():
@@ -253,8 +253,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.stream", description=__doc__)
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--groups", type=int, required=True)
+    parser.add_argument("--commit-seconds", type=float, default=5.0, help="between two commits of a group (5)")
     options = parser.parse_args()
-    asyncio.run(_run(options.bootstrap, options.groups))
+    asyncio.run(_run(options.bootstrap, options.groups, options.commit_seconds))
 
 
 if __name__ == "__main__":

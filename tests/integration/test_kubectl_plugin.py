@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -231,11 +232,23 @@ async def test_a_completion_script_is_printed(reader: Kubectl, shell: str) -> No
     assert "consumer-autoscaler __complete" in out
 
 
-async def test_bash_completes_the_program(reader: Kubectl) -> None:
-    """The script, sourced by a real bash, with the words of a line as bash hands them over."""
-    script = (
+BY_SHELL = {
+    "bash": (
         "source <(consumer-autoscaler completion bash); COMP_WORDS=(consumer-autoscaler status sca); COMP_CWORD=2;"
         ' _consumer_autoscaler; echo "${COMPREPLY[@]}"'
-    )
-    code, out, err = await asyncio.to_thread(reader._run, ["bash", "-c", script], {})
+    ),
+    "fish": 'consumer-autoscaler completion fish | source; complete -C "consumer-autoscaler status sca"',
+    "zsh": (  # compdef and compadd are there in interactive shells only
+        'compdef() { :; }; compadd() { shift; print -- "$@"; }; source <(consumer-autoscaler completion zsh);'
+        " words=(consumer-autoscaler status sca); CURRENT=3; _consumer_autoscaler"
+    ),
+}
+
+
+@pytest.mark.parametrize("shell", BY_SHELL)
+async def test_a_shell_completes_the_program(reader: Kubectl, shell: str) -> None:
+    """The script, sourced by the real shell, with the words of a line as the shell hands them over."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    code, out, err = await asyncio.to_thread(reader._run, [shell, "-c", BY_SHELL[shell]], {})
     assert (code, out.strip()) == (0, "scaler"), err
