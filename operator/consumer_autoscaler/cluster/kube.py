@@ -257,7 +257,7 @@ class Kube:
         )
 
     async def get_object(self, group: str, version: str, plural: str, namespace: str | None, name: str) -> Json:
-        path = f"{_collection(group, version, namespace, plural)}/{quote(name)}"
+        path = f"{_collection(group, version, namespace, plural)}/{_segment(name)}"
         return await self._transport.request("get", plural, path)
 
     # What a scaling touches
@@ -273,14 +273,14 @@ class Kube:
 
     async def set_deletion_cost(self, namespace: str, pod: str, cost: str | None) -> None:
         """Which of a ReplicaSet's pods go first (lower ones); None removes it. Needs a right of its own."""
-        path = f"{_collection('', 'v1', namespace, 'pods')}/{quote(pod)}"
+        path = f"{_collection('', 'v1', namespace, 'pods')}/{_segment(pod)}"
         body: Json = {"metadata": {"annotations": {POD_DELETION_COST: cost}}}
         await self._transport.request("patch", "pods", path, query={"fieldManager": FIELD_MANAGER}, body=body)
 
     async def get_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         """The content of one Secret. Never logged, and kept by nobody but secrets.py."""
         body = await self._transport.request(
-            "get", "secrets", f"{_collection('', 'v1', namespace, 'secrets')}/{quote(name)}"
+            "get", "secrets", f"{_collection('', 'v1', namespace, 'secrets')}/{_segment(name)}"
         )
         try:
             return {str(key): base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
@@ -290,7 +290,7 @@ class Kube:
     # Our own resources
 
     async def get_resource(self, namespace: str, name: str) -> Json:
-        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}"
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{_segment(name)}"
         return await self._transport.request("get", PLURAL, path)
 
     async def list_resources(self) -> list[Json]:
@@ -318,7 +318,7 @@ class Kube:
 
     async def annotate_resource(self, namespace: str, name: str, annotations: dict[str, str | None]) -> Json:
         """Sets annotations of a resource, or removes those that are None; gives the resource as it is then."""
-        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}"
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{_segment(name)}"
         body: Json = {"metadata": {"annotations": annotations}}
         return await self._transport.request("patch", PLURAL, path, query={"fieldManager": FIELD_MANAGER}, body=body)
 
@@ -326,7 +326,7 @@ class Kube:
         """Merge into the status; lists such as conditions are replaced whole. NotFound: the resource is
         gone.
         """
-        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{quote(name)}/status"
+        path = f"{_collection(GROUP, VERSION, namespace, PLURAL)}/{_segment(name)}/status"
         await self._transport.request(
             "patch", f"{PLURAL}/status", path, query={"fieldManager": FIELD_MANAGER}, body={"status": status}
         )
@@ -343,11 +343,11 @@ class Kube:
         return await self._transport.request("create", "events", _collection(*_EVENTS, namespace, "events"), body=body)
 
     async def patch_event(self, namespace: str, name: str, body: Json) -> Json:
-        path = f"{_collection(*_EVENTS, namespace, 'events')}/{quote(name)}"
+        path = f"{_collection(*_EVENTS, namespace, 'events')}/{_segment(name)}"
         return await self._transport.request("patch", "events", path, body=body)
 
     async def get_lease(self, namespace: str, name: str, *, timeout_seconds: float) -> Json:
-        path = f"{_collection(*_LEASES, namespace, 'leases')}/{quote(name)}"
+        path = f"{_collection(*_LEASES, namespace, 'leases')}/{_segment(name)}"
         return await self._transport.request("get", "leases", path, timeout_seconds=timeout_seconds, urgent=True)
 
     async def create_lease(self, namespace: str, body: Json, *, timeout_seconds: float) -> Json:
@@ -360,7 +360,7 @@ class Kube:
         """Write the whole Lease; its metadata.resourceVersion must be the one that was read, else
         Conflict.
         """
-        path = f"{_collection(*_LEASES, namespace, 'leases')}/{quote(name)}"
+        path = f"{_collection(*_LEASES, namespace, 'leases')}/{_segment(name)}"
         return await self._transport.request(
             "update", "leases", path, body=body, timeout_seconds=timeout_seconds, urgent=True
         )
@@ -445,14 +445,14 @@ _LEASES = ("coordination.k8s.io", "v1")
 
 def _collection(group: str, version: str, namespace: str | None, plural: str) -> str:
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    return f"{root}/namespaces/{quote(namespace)}/{plural}" if namespace else f"{root}/{plural}"
+    return f"{root}/namespaces/{_segment(namespace)}/{plural}" if namespace else f"{root}/{plural}"
 
 
 def _target(key: TargetKey) -> tuple[str, str]:
     plural = _TARGET_PLURALS.get(key.kind)
     if plural is None:
         raise Invalid("UnsupportedKind", f"a {key.kind} cannot be a target; a Deployment or StatefulSet can")
-    return plural, f"{_collection('apps', 'v1', key.namespace, plural)}/{quote(key.name)}"
+    return plural, f"{_collection('apps', 'v1', key.namespace, plural)}/{_segment(key.name)}"
 
 
 def _review(kind: str, spec: Json) -> Json:
@@ -493,3 +493,8 @@ def _pod(item: Json) -> Pod:
     ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
     cost = (item["metadata"].get("annotations") or {}).get(POD_DELETION_COST)
     return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready, cost)
+
+
+def _segment(name: str) -> str:
+    """One part of a path, whatever is in the name: it cannot lead to another one."""
+    return quote(name, safe="")
