@@ -38,15 +38,19 @@ def test_each_annotation_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)
-@pytest.mark.parametrize("value", ["", "yes", "1.5", "-1", "ture", "None", "99999999", "²"])
+@pytest.mark.parametrize("value", ["", "yes", "1.5", "-1", "ture", "None", "99999999", "²", "9" * 5000])
 def test_a_value_that_says_nothing_is_a_problem_and_pauses_nothing(name: str, value: str) -> None:
     read = pauses({"annotations": {name: value}})
-    assert (read.paused, read.replicas if value != "99999999" else None, read.scale_in, read.scale_out) == (
-        False, None, False, False,
-    )  # fmt: skip
+    assert (read.paused, read.replicas, read.scale_in, read.scale_out) == (False, None, False, False)
     assert len(read.problems) == 1
     assert name in read.problems[0]
     assert "correct or remove it" in read.problems[0]
+
+
+def test_a_count_may_begin_with_zeros() -> None:
+    assert [pauses(annotations(paused_replicas=text)).replicas for text in ("0", "007", "0" * 5000, "10000")] == [
+        0, 7, 0, 10_000,
+    ]  # fmt: skip
 
 
 def test_a_problem_is_reported_like_one_of_the_spec() -> None:

@@ -46,8 +46,8 @@ def pauses(metadata: Mapping[str, Any]) -> Pauses:
         return _BOOLEANS.get(value.lower(), False)
 
     replicas = given.get(PAUSED_REPLICAS)
-    count = int(replicas) if replicas is not None and replicas.isascii() and replicas.isdigit() else None
-    if replicas is not None and (count is None or count > _MOST_REPLICAS):
+    count = _number(replicas) if replicas is not None else None
+    if replicas is not None and count is None:
         problems.append(
             f"{_where(PAUSED_REPLICAS)}: must be a number from 0 to {_MOST_REPLICAS}, not {replicas[:40]!r}:"
             " correct or remove it"
@@ -59,6 +59,14 @@ def pauses(metadata: Mapping[str, Any]) -> Pauses:
         scale_out=switch(PAUSED_SCALE_OUT),
         problems=tuple(problems),
     )
+
+
+def _number(text: str) -> int | None:
+    """Digits only, and not many: Python refuses to read thousands of them."""
+    if not (text.isascii() and text.isdigit() and len(text.lstrip("0")) <= len(str(_MOST_REPLICAS))):
+        return None
+    number = int(text.lstrip("0") or "0")
+    return number if number <= _MOST_REPLICAS else None
 
 
 def _where(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, StrictInt, model_validator
 
 from consumer_autoscaler.resource.access_schema import SecretKeyName, SecretName, TlsSpec
-from consumer_autoscaler.resource.schema_rules import Matches, Part, cel, cel_rules, refuse
+from consumer_autoscaler.resource.schema_rules import Differ, Matches, Part, cel, cel_rules, refuse
 
 _KIND = "exactly one kind of source must be set: `podMetrics` or `prometheus`"
 _CUSTOM = "`metric` must be set with preset Custom, and only with it"
@@ -75,12 +75,11 @@ class CustomMetricSpec(Part):
         default=None,
         description="What it counts in: Seconds, Milliseconds, Microseconds or Nanoseconds. When not set: Seconds.",
     )
-    labels: list[MetricLabelSpec] = Field(
+    labels: Annotated[list[MetricLabelSpec], Differ("must have different names", by="name")] = Field(
         default_factory=list,
         max_length=8,
         description="Labels that its series must have, such as those of one consumer group. When not set: all series "
         "count.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
 
 

@@ -96,6 +96,26 @@ class OneOf:
         return {**handler(schema), "enum": list(self.choices)}
 
 
+@dataclass(frozen=True, slots=True)
+class Differ:
+    """Annotates a list: its entries differ, in their field `by` or, without it, altogether."""
+
+    message: str
+    by: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def holds(entries: list[Any]) -> bool:
+            return len({getattr(entry, self.by) if self.by else entry for entry in entries}) == len(entries)
+
+        return _checked(handler(source), holds, self.message)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonDict:
+        how: JsonDict = {"x-kubernetes-list-type": "set"}
+        if self.by:
+            how = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self.by]}
+        return {**handler(schema), **how}
+
+
 def _checked(inner: CoreSchema, holds: Callable[[Any], bool], message: str) -> CoreSchema:
     def check(value: Any) -> Any:
         if not holds(value):

@@ -25,6 +25,7 @@ from consumer_autoscaler.resource.schema_rules import (
     DNS_SUBDOMAIN,
     TOPIC,
     AtMostParts,
+    Differ,
     Matches,
     OneOf,
     Part,
@@ -42,7 +43,6 @@ POLL_INTERVALS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300)
 
 _ONE_OBJECTIVE = "exactly one of `maxDelaySeconds` and `lagPerReplica` must be set"
 _ONE_THRESHOLD = "exactly one of `lagMessages` and `delaySeconds` must be set"
-_DIFFERENT_NAMES = "alerts must have different names"
 _MIN_MAX = "`minReplicas` must not be greater than `maxReplicas`"
 _SOURCE_KIND = "exactly one kind of source must be set: `kafka`"
 _MSK_TLS = "`tls` must be set with `sasl.mechanism: AWS_MSK_IAM`; `tls: {}` is enough"
@@ -110,12 +110,11 @@ class KafkaSourceSpec(Part):
         Field(min_length=1, max_length=255),
         Matches(r"[^\x00-\x1f\x7f]*", "must not contain control characters"),
     ] = Field(description="The consumer group whose lag is read: the consumers' own `group.id`.")
-    topics: list[_Topic] = Field(
+    topics: Annotated[list[_Topic], Differ("must not name a topic twice")] = Field(
         default_factory=list,
         max_length=100,
         description="The topics that count. When not set: those the group's members are subscribed to, or, "
         "while it has no members, those it has committed offsets for.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     offset_reset: OffsetReset | None = Field(
         default=None,
@@ -358,11 +357,10 @@ class Spec(Part):
         description="Active: scale. Observe: compute and report everything, change nothing. Paused: report "
         "what is seen, decide nothing.",
     )
-    sources: list[SourceSpec] = Field(
+    sources: Annotated[list[SourceSpec], Differ("must have different names", by="name")] = Field(
         min_length=1,
         max_length=1,
         description="What the consumers read from. Exactly one for now.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     objective: ObjectiveSpec = Field(description="What the scaling is for. Exactly one of its members.")
     capacity: CapacitySpec | None = Field(default=None, description="What is known beforehand about one replica.")
@@ -373,19 +371,12 @@ class Spec(Part):
     scaling: ScalingSpec | None = Field(
         default=None, description="How readings become changes; every part is optional."
     )
-    alerts: list[AlertSpec] = Field(
+    alerts: Annotated[list[AlertSpec], Differ("must have different names", by="name")] = Field(
         default_factory=list,
         max_length=MAX_ALERTS,
         description="What to be told of: each fires as the condition `AlertFiring`, an Event and a metric, and is "
         "resolved at 80 % of its threshold. They do not change how it scales.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
-
-    @model_validator(mode="after")
-    def _alerts_differ(self) -> Self:
-        if len({alert.name for alert in self.alerts}) < len(self.alerts):
-            refuse(_DIFFERENT_NAMES)
-        return self
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Self:

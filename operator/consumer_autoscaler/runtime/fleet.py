@@ -21,7 +21,7 @@ from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType,
 from consumer_autoscaler.decision.values import Condition
 from consumer_autoscaler.resource import memory, status
 from consumer_autoscaler.resource.pauses import annotated
-from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, InvalidSpec, parse
+from consumer_autoscaler.resource.spec import GROUP, KIND, VERSION, InvalidSpec, Resource, parse
 from consumer_autoscaler.runtime import tell
 from consumer_autoscaler.runtime.autoscaler import Autoscaler, Parts
 
@@ -90,9 +90,10 @@ class Fleet:
                 generation == entry.generation and annotated(metadata) == entry.annotated
             ):
                 return
-        history = self._carried_over(entry, body)
+        read = _read(body)
+        history = self._carried_over(entry, read)
         self._end(uid)
-        self._start(uid, generation, str(metadata.get("creationTimestamp") or ""), body, history)
+        self._start(uid, generation, str(metadata.get("creationTimestamp") or ""), body, read, history)
 
     def forget(self, uid: str) -> None:
         self._end(uid)
@@ -114,18 +115,24 @@ class Fleet:
         if self._ending:
             await asyncio.wait(self._ending, timeout=STOP_SECONDS)
 
-    def _start(self, uid: str, generation: int, created: str, body: Mapping[str, Any], history: History | None) -> None:
+    def _start(
+        self,
+        uid: str,
+        generation: int,
+        created: str,
+        body: Mapping[str, Any],
+        read: Resource | InvalidSpec,
+        history: History | None,
+    ) -> None:
         metadata = body["metadata"]
         pausing, who = annotated(metadata), (metadata["namespace"], metadata["name"])
-        try:
-            resource = parse(body)
-        except InvalidSpec as problem:
-            task = asyncio.create_task(self._report_invalid(body, generation, str(problem)))
+        if isinstance(read, InvalidSpec):
+            task = asyncio.create_task(self._report_invalid(body, generation, str(read)))
             self._entries[uid] = _Entry(*who, generation, pausing, created, time.monotonic(), task, None)
             return
-        autoscaler = Autoscaler(resource, body, self._parts, history)
+        autoscaler = Autoscaler(read, body, self._parts, history)
         holders = self._holders.setdefault(autoscaler.key, [])
-        holders.append((created, uid, resource.name))
+        holders.append((created, uid, read.name))
         holders.sort()
         task = asyncio.create_task(self._supervise(uid, autoscaler), name=f"autoscaler-{uid}")
         self._entries[uid] = _Entry(*who, generation, pausing, created, time.monotonic(), task, autoscaler)
@@ -165,15 +172,11 @@ class Fleet:
             if entry is not None and entry.autoscaler is not None:
                 entry.autoscaler.conflict = None if uid == oldest[1] else oldest[2]
 
-    def _carried_over(self, entry: _Entry | None, body: Mapping[str, Any]) -> History | None:
+    def _carried_over(self, entry: _Entry | None, new: Resource | InvalidSpec) -> History | None:
         """What the autoscaler before knows, if the new generation is about the same target and group."""
-        if entry is None or entry.autoscaler is None:
+        if entry is None or entry.autoscaler is None or isinstance(new, InvalidSpec):
             return None
         old = entry.autoscaler.resource
-        try:
-            new = parse(body)
-        except InvalidSpec:
-            return None
         same = (old.target, old.kafka) == (new.target, new.kafka)
         return entry.autoscaler.history if same else None
 
@@ -206,3 +209,16 @@ class Fleet:
             except KubeError as error:
                 log.warning("status=failed resource=%s error=%s", metadata.get("name"), error)
             await asyncio.sleep(pause)
+
+
+def _read(body: Mapping[str, Any]) -> Resource | InvalidSpec:
+    """What is wrong with a spec, and even a defect of ours in reading it, is a matter of that resource alone."""
+    try:
+        return parse(body)
+    except InvalidSpec as problem:
+        return problem
+    except Exception as error:
+        metadata = body["metadata"]
+        log.exception("parse=failed resource=%s/%s", metadata.get("namespace"), metadata.get("name"))
+        words = f"spec: cannot be read, which is a defect of the operator ({type(error).__name__}): see its log"
+        return InvalidSpec((words,))
