@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH := operator:deploy/dev
 BENCH ?= reaction
+WORKERS ?= 2
+# Files are shared out in their order: those with a bed of their own come first, and the short ones fill the end.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install parts demo test test-all e2e e2e-down bench campaign lint format lock crd chart docs clean
 
@@ -26,11 +29,11 @@ parts: install   ## The programs of the test bed: from the cache, downloaded and
 demo: install    ## The main job on real parts (KEEP=1 leaves them up), or SCENARIO=payments | shared-limit
 	$(BIN)/python -m bed.demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(KEEP),--keep)
 
-test: parts      ## All tests that fit into a coffee break
-	$(BIN)/python -m pytest -m "not long and not e2e" $(ARGS)
+test: parts      ## All tests that fit into a coffee break, two files at a time (WORKERS=2)
+	$(PYTEST) -m "not long and not e2e" $(ARGS)
 
 test-all: parts  ## All tests
-	$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+	$(PYTEST) -m "not e2e" $(ARGS)
 
 e2e: install     ## The image, the chart and real pods on kind (KEEP=1 leaves the cluster up; ARGS="-k leader")
 	KEEP=$(KEEP) $(BIN)/python -m pytest tests/e2e -m e2e -x --durations=0 $(ARGS)
