@@ -41,7 +41,7 @@ e2e: install     ## The image, the chart and real pods on kind (KEEP=1 leaves th
 e2e-down: install ## Delete that cluster, and end the Docker engine that was started for it
 	$(BIN)/python -m kind down
 
-bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000) | specs (N=100000)
+bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000) | specs (N=100000) | soak (N=75, minutes)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)
 
 campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-_NOT_BENCHMARKS = {"__main__", "chaos", "common", "crowd", "lag_peers", "lag_reader", "report", "stream", "truth"}
+_NOT_BENCHMARKS = {
+    *("__main__", "chaos", "common", "crowd", "identities", "lag_peers", "lag_reader", "report"),
+    *("soak_operator", "soak_sources", "stream", "truth"),
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -43,7 +43,8 @@ def _roles() -> str:
 class Operator:
     """One operator process. `arguments` are flags of `consumer-autoscaler run`, added to those that the bed needs.
 
-    `kubeconfig` is for one that reaches the API server another way; `env` is added to the environment.
+    `kubeconfig` is for one that reaches the API server another way; `env` is added to the environment; `module` is what
+    Python runs.
     """
 
     def __init__(
@@ -55,13 +56,14 @@ class Operator:
         log: Path | None = None,
         kubeconfig: Path | None = None,
         env: Mapping[str, str] | None = None,
+        module: str = "consumer_autoscaler",
     ) -> None:
         self.port = free_port()
         self.kubeconfig = kubeconfig or controlplane.kubeconfig_for(NAMESPACE, SERVICE_ACCOUNT)
         self.process = Process(
             name,
             [
-                sys.executable, "-m", "consumer_autoscaler", "run",
+                sys.executable, "-m", module, "run",
                 "--kubeconfig", self.kubeconfig,
                 "--listen-host", "127.0.0.1", "--port", str(self.port),
                 "--lease-namespace", NAMESPACE, "--identity", name,
