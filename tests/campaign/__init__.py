@@ -19,7 +19,8 @@ its file's `FAULTS`, with what it may change (`Expected`). All that is not named
 
     FAULTS = (Fault("A1", "API server gone", _server_gone, seconds=(4, 8)),)
 
-To be had of a run: `run.proxy` (rules for single requests, freeze, cut, down and up), `run.kept` (the operator: kill,
+To be had of a run: `run.proxy` (rules for single requests, freeze, cut, down and up), `run.kafka` (the
+same for the broker, by kinds of requests), `run.kept` (the operator: kill,
 restarts, page), `run.site` (namespace, resource, target, topic), `run.chance` (the seed's), `run.outcome.happened` (set
 it to False when the fault met nothing). What is to happen in a shared part, such as a broker's death, needs a part of
 its own: give the fault its own `Kafka`, or do it with a `Site` of another broker.

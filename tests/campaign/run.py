@@ -16,6 +16,7 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from tests.campaign.apiproxy import ApiProxy
 from tests.campaign.judge import OPEN_FILES_TO_SPARE, Condition, Expected, Outcome, judge
+from tests.campaign.kafkaproxy import KafkaProxy
 from tests.campaign.operators import KeptOperator
 from tests.campaign.stories import PARTITIONS, START, STORIES, Story
 from tests.integration.site import Site
@@ -70,6 +71,7 @@ class Run:
     world: World
     site: Site
     proxy: ApiProxy
+    kafka: KafkaProxy
     kept: KeptOperator
     chance: random.Random
     outcome: Outcome
@@ -174,9 +176,14 @@ class World:
                 asyncio.timeout(STUCK_SECONDS + (0 if math.isinf(seconds) else seconds)),
                 AsyncExitStack() as stack,
             ):
-                site = await Site.open(self.bed, label, partitions=PARTITIONS, committed=True, **story.opened)
+                kafka = await stack.enter_async_context(KafkaProxy(self.bed.kafka.bootstrap))
+                site = await Site.open(
+                    self.bed, label, partitions=PARTITIONS, committed=True,
+                    kafka={"bootstrapServers": kafka.address}, **story.opened,
+                )  # fmt: skip
                 stack.push_async_callback(self._clear, site)
-                run = await self._prepared(stack, site, story, fault, outcome, seconds, chance or random.Random(seed))
+                chance = chance or random.Random(seed)
+                run = await self._prepared(stack, site, kafka, story, fault, outcome, seconds, chance)
                 await self._played(run, story)
         except (AssertionError, TimeoutError) as error:
             outcome.stuck = f"{type(error).__name__}: {error}"[:600]
@@ -184,8 +191,8 @@ class World:
         return outcome
 
     async def _prepared(
-        self, stack: AsyncExitStack, site: Site, story: Story, fault: Fault | None, outcome: Outcome,
-        seconds: float, chance: random.Random,
+        self, stack: AsyncExitStack, site: Site, kafka: KafkaProxy, story: Story, fault: Fault | None,
+        outcome: Outcome, seconds: float, chance: random.Random,
     ) -> Run:  # fmt: skip
         member = await stack.enter_async_context(_member(site)) if story.member else None
         proxy = await stack.enter_async_context(ApiProxy(self.kubeconfig))
@@ -194,7 +201,7 @@ class World:
             self.bed, site.name, namespace=site.name, lease=site.name, kubeconfig=through,
             flags=fault.flags if fault else (),
         )  # fmt: skip
-        run = Run(self, site, proxy, kept, chance, outcome, seconds, fault, member)
+        run = Run(self, site, proxy, kafka, kept, chance, outcome, seconds, fault, member)
         await run.moment(START)
         await stack.enter_async_context(kept)
         return run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.campaign.faults import a_api
+from tests.campaign.faults import a_api, c_kafka
 from tests.campaign.run import Fault
 
-FAULTS: tuple[Fault, ...] = (*a_api.FAULTS,)
+FAULTS: tuple[Fault, ...] = (
+    *a_api.FAULTS, *c_kafka.FAULTS,
+)  # fmt: skip

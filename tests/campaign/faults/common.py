@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from tests.campaign.apiproxy import Act, Asked, Rule
 from tests.campaign.run import Run
@@ -18,3 +19,19 @@ def ruled(run: Run, about: Callable[[Asked], bool], act: Act) -> Iterator[None]:
         yield
     finally:
         run.proxy.rules.remove(rule)
+
+
+@asynccontextmanager
+async def again_and_again(what: Callable[[], Awaitable[None]], pause_seconds: float) -> AsyncIterator[None]:
+    """Does something over and over within the block; what it raises is raised at the end."""
+    over = asyncio.Event()
+
+    async def repeat() -> None:
+        while not over.is_set():
+            await what()
+            await asyncio.sleep(pause_seconds)
+
+    repeating = asyncio.create_task(repeat())
+    yield
+    over.set()
+    await repeating
