@@ -11,7 +11,7 @@ import base64
 import re
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -87,8 +87,9 @@ class ApiProxy:
     """`async with ApiProxy(kubeconfig) as proxy`; `proxy.kubeconfig(...)` writes the one that leads through it.
 
     `rules`: the first that is about a request decides on it; watches are asked like any other request.
-    `on_event`: what becomes of each line of each watch: none, itself, or several. None passes all.
-    `frozen`: connections stay open and nothing gets through, as with a peer that is gone without a word.
+    `on_event`: gives what becomes of each line of each watch: nothing, itself, or several. None passes all.
+    `rewrite`: what a request is turned into before it goes on, such as one of somebody else.
+    Frozen, connections stay open and nothing gets through, as with a peer that is gone without a word.
     """
 
     def __init__(self, kubeconfig: Path) -> None:
@@ -98,7 +99,8 @@ class ApiProxy:
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._trust = ssl.create_default_context(cadata=authority)
         self.rules: list[Rule] = []
-        self.on_event: Callable[[Asked, bytes], Iterable[bytes]] | None = None
+        self.on_event: Callable[[Asked, bytes], AsyncIterator[bytes]] | None = None
+        self.rewrite: Callable[[Asked], Asked] | None = None
         self.writes: list[Asked] = []
         self.requests: Counter[str] = Counter()
         self.port = 0
@@ -161,6 +163,8 @@ class ApiProxy:
         if asked.writes:
             self.writes.append(asked)
         await self._flowing.wait()
+        if self.rewrite is not None:
+            asked = self.rewrite(asked)
         rule = next((rule for rule in self.rules if rule.about(asked)), None)
         if rule is None and asked.verb == "watch":
             return await self._stream(request, asked)
@@ -222,8 +226,11 @@ class ApiProxy:
                 await response.prepare(request)
                 async for line in answer.content:
                     await self._flowing.wait()
-                    for each in (line,) if self.on_event is None else self.on_event(asked, line):
-                        await response.write(each)
+                    if self.on_event is None:
+                        await response.write(line)
+                    else:
+                        async for each in self.on_event(asked, line):
+                            await response.write(each)
                 await response.write_eof()
         except (aiohttp.ClientError, TimeoutError, OSError):
             if request.transport is not None:

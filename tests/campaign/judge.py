@@ -58,6 +58,7 @@ class Outcome:
     wrong_scale_writes: int = 0
     double_steps: int = 0
     differences: list[str] = field(default_factory=list)
+    """What is not as without the fault and not expected, and what the fault itself saw and must not be."""
 
     @property
     def bad(self) -> bool:
@@ -88,8 +89,8 @@ def judge(outcome: Outcome, baselines: Sequence[Outcome], expected: Expected, co
         outcome.double_steps += repeated
     if not outcome.stuck and outcome.counts[-1:] != wanted[-1:]:
         outcome.stuck = f"ended at {outcome.counts}, not at {wanted}"
-    if not outcome.stuck:
-        outcome.differences = [*_differences(outcome, baselines, expected)]
+    if outcome.happened and not outcome.stuck:
+        outcome.differences += _differences(outcome, baselines, expected)
 
 
 def _surplus(seen: Sequence[int], wanted: Sequence[int]) -> tuple[int, int]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.campaign.logpipe import LogPipe
 from tests.integration.support import Bed, eventually
 
 from bed.operator import NAMESPACE, Operator
+from bed.paths import REPOSITORY
 
 RESTART_SECONDS = 0.5
 # As short as works under load, so that what a killed operator leaves behind is not waited for long.
 LEASE_SECONDS = 10
+BLOCK_SECONDS = 12.0  # longer than such a Lease is waited for
 
 
 class KeptOperator:
@@ -27,11 +30,14 @@ class KeptOperator:
 
     def __init__(
         self, bed: Bed, name: str, *, namespace: str, lease: str, kubeconfig: Path, flags: tuple[str, ...] = (),
-        env: Mapping[str, str] | None = None,
+        shimmed: bool = False, piped: bool = False,
     ) -> None:  # fmt: skip
         self.operator: Operator
         self.exits: list[int] = []
-        self._bed, self._name, self._kubeconfig, self._env = bed, name, kubeconfig, env
+        self.kubeconfig = kubeconfig
+        self.pipe = LogPipe(bed.controlplane.logs / f"{name}.log") if piped else None
+        self._bed, self._name, self._shimmed = bed, name, shimmed
+        self._clock = bed.controlplane.folder / f"{name}.clock"
         self._flags = (
             *("--namespaces", namespace, "--lease-name", lease, "--lease-namespace", NAMESPACE),
             *("--lease-duration-seconds", str(LEASE_SECONDS)),
@@ -53,6 +59,8 @@ class KeptOperator:
         self._keeping.cancel()
         await asyncio.wait([self._keeping])
         await asyncio.to_thread(self.operator.stop, grace_seconds=5.0)
+        if self.pipe:
+            self.pipe.close()
 
     async def stop(self) -> int | None:
         """SIGTERM, and no other is started."""
@@ -64,8 +72,21 @@ class KeptOperator:
         """SIGKILL; the next one comes by itself."""
         self.operator.process.send(signal.SIGKILL)
 
-    async def until_working(self, within_seconds: float = 120.0) -> None:
-        await eventually(self._working, within_seconds, lambda: self.operator.process.log_tail(20))
+    def block(self) -> None:
+        """Holds up its event loop for `BLOCK_SECONDS`; the process must be shimmed."""
+        self.operator.process.send(signal.SIGUSR2)
+
+    def clock(self, shift_seconds: float) -> None:
+        """Its wall clock is off by so much from now on, also when it is started again; it must be shimmed."""
+        self._clock.write_text(str(shift_seconds))
+
+    async def until_ready(self, within_seconds: float = 120.0) -> None:
+        """Until it works or stands by."""
+
+        async def ready() -> bool:
+            return (await asyncio.to_thread(self.operator.get, "/readyz"))[0] == 200
+
+        await eventually(ready, within_seconds, lambda: self.operator.process.log_tail(20))
 
     async def page(self) -> str:
         """Its metrics; empty when it does not answer."""
@@ -80,14 +101,19 @@ class KeptOperator:
         except OSError:
             return 0
 
-    async def _working(self) -> bool:
-        return await asyncio.to_thread(self.operator.get, "/readyz") == (200, "working")
-
     async def _started(self) -> Operator:
-        return await self._bed.aside(
-            Operator, self._bed.controlplane, arguments=self._flags, name=self._name, kubeconfig=self._kubeconfig,
-            env=self._env,
+        env = {}
+        if self._shimmed:
+            folders = (Path(__file__).parent / "shim", REPOSITORY / "operator")
+            env = {"PYTHONPATH": os.pathsep.join(map(str, folders)), "CAMPAIGN_CLOCK": str(self._clock)}
+            env["CAMPAIGN_BLOCK_SECONDS"] = str(BLOCK_SECONDS)
+        operator = await self._bed.aside(
+            Operator, self._bed.controlplane, arguments=self._flags, name=self._name, kubeconfig=self.kubeconfig,
+            env=env, log=self.pipe.path if self.pipe else None,
         )  # fmt: skip
+        if self.pipe:
+            operator.process.log = self.pipe.file
+        return operator
 
     async def _keep(self) -> None:
         with suppress(asyncio.CancelledError):

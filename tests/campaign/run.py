@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from tests.campaign.apiproxy import ApiProxy
 from tests.campaign.judge import OPEN_FILES_TO_SPARE, Condition, Expected, Outcome, judge
 from tests.campaign.kafkaproxy import KafkaProxy
@@ -30,9 +31,13 @@ from bed.operator import NAMESPACE, SERVICE_ACCOUNT, USER
 HOLD_POLLS = 4  # resources here poll every second: what does not move for so many polls holds
 BASELINE_POLLS = 10
 SETTLED_SECONDS = 30.0
+STEP_SECONDS = 120.0
 FORGOTTEN_SECONDS = 60.0
 STUCK_SECONDS = 240.0
 UNTIL_THE_END = (math.inf, math.inf)
+
+
+Inject: TypeAlias = "Callable[[Run], AbstractAsyncContextManager[None]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Fault:
 
     row: str
     name: str
-    inject: Callable[[Run], AbstractAsyncContextManager[None]]
+    inject: Inject
     stories: tuple[str, ...] = ("up", "zero", "bounds", "pause")
     moments: tuple[str, ...] = ()
     """Of these only; empty: any of the story's but the start."""
@@ -54,6 +59,10 @@ class Fault:
     expected: Expected = field(default_factory=Expected)
     flags: tuple[str, ...] = ()
     """More flags for the operator."""
+    shimmed: bool = False
+    """Whether the operator's clock can be moved and its event loop be held up: `run.kept.clock`, `run.kept.block`."""
+    piped: bool = False
+    """Whether what the operator logs goes through `run.kept.pipe`."""
 
     def drawn(self, seed: int) -> tuple[Story, str, float, random.Random]:
         """Story, moment and seconds of a seed, and the chance that is left for `inject`."""
@@ -70,20 +79,53 @@ class Run:
 
     world: World
     site: Site
-    proxy: ApiProxy
     kafka: KafkaProxy
-    kept: KeptOperator
+    stack: AsyncExitStack
     chance: random.Random
     outcome: Outcome
-    seconds: float = 0.0
-    fault: Fault | None = None
-    member: AIOKafkaConsumer | None = None
+    seconds: float
+    fault: Fault | None
+    member: AIOKafkaConsumer | None
+    proxy: ApiProxy = field(init=False)
+    kept: KeptOperator = field(init=False)
+    others: list[KeptOperator] = field(default_factory=list)
     _ending: asyncio.Task[None] | None = None
     _played: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def bed(self) -> Bed:
         return self.world.bed
+
+    @property
+    def within_seconds(self) -> float:
+        """How long a step of the story may take: a fault may be in its way until it ends."""
+        return STEP_SECONDS + (0.0 if math.isinf(self.seconds) else self.seconds)
+
+    async def until_replicas(self, count: int) -> None:
+        await self.site.until_replicas(count, within_seconds=self.within_seconds)
+
+    async def also(self) -> tuple[KeptOperator, ApiProxy]:
+        """One more operator of the same Lease, behind a proxy of its own, until the run ends; returns when it is ready.
+
+        The first stays `run.kept`.
+        """
+        kept, proxy = await self.made(f"{self.site.name}-{len(self.others) + 2}")
+        self.others.append(kept)
+        await self.stack.enter_async_context(kept)
+        await kept.until_ready()
+        return kept, proxy
+
+    async def made(self, name: str) -> tuple[KeptOperator, ApiProxy]:
+        """An operator that is not started yet."""
+        proxy = await self.stack.enter_async_context(ApiProxy(self.world.kubeconfig))
+        kubeconfig = proxy.kubeconfig(self.bed.controlplane.folder / "kubeconfigs" / f"{name}.yaml")
+        fault = self.fault
+        kept = KeptOperator(
+            self.bed, name, namespace=self.site.name, lease=self.site.name, kubeconfig=kubeconfig,
+            flags=fault.flags if fault else (), shimmed=fault is not None and fault.shimmed,
+            piped=fault is not None and fault.piped,
+        )  # fmt: skip
+        return kept, proxy
 
     async def moment(self, name: str) -> None:
         """A place in the story where the fault begins, if it is this one's. Returns when it has begun."""
@@ -118,7 +160,11 @@ class Run:
         if math.isinf(self.seconds):
             self._played.set()
         if self._ending is not None:
-            await self._ending
+            try:
+                await self._ending
+            except AssertionError as error:
+                self.outcome.differences.append(f"{error}"[:300])
+                self._ending = None
 
 
 class World:
@@ -133,6 +179,10 @@ class World:
     async def __aenter__(self) -> Self:
         plane = self.bed.controlplane
         self.kubeconfig = await self.bed.aside(plane.kubeconfig_for, NAMESPACE, SERVICE_ACCOUNT)
+        self.nobody = (
+            await self.bed.aside(plane.kubectl, "create", "token", "default", "-n", NAMESPACE, "--duration=24h")
+        ).strip()
+        """The token of an account without any right."""
         return self
 
     async def __aexit__(
@@ -185,7 +235,7 @@ class World:
                 chance = chance or random.Random(seed)
                 run = await self._prepared(stack, site, kafka, story, fault, outcome, seconds, chance)
                 await self._played(run, story)
-        except (AssertionError, TimeoutError) as error:
+        except (AssertionError, TimeoutError, ApiError, KafkaError) as error:
             outcome.stuck = f"{type(error).__name__}: {error}"[:600]
         outcome.took_seconds = round(time.monotonic() - begin, 1)
         return outcome
@@ -195,24 +245,22 @@ class World:
         outcome: Outcome, seconds: float, chance: random.Random,
     ) -> Run:  # fmt: skip
         member = await stack.enter_async_context(_member(site)) if story.member else None
-        proxy = await stack.enter_async_context(ApiProxy(self.kubeconfig))
-        through = proxy.kubeconfig(self.bed.controlplane.folder / "kubeconfigs" / f"{site.name}.yaml")
-        kept = KeptOperator(
-            self.bed, site.name, namespace=site.name, lease=site.name, kubeconfig=through,
-            flags=fault.flags if fault else (),
-        )  # fmt: skip
-        run = Run(self, site, proxy, kafka, kept, chance, outcome, seconds, fault, member)
+        run = Run(self, site, kafka, stack, chance, outcome, seconds, fault, member)
+        run.kept, run.proxy = await run.made(site.name)
         await run.moment(START)
-        await stack.enter_async_context(kept)
+        await stack.enter_async_context(run.kept)
         return run
 
     async def _played(self, run: Run, story: Story) -> None:
-        site, kept, outcome = run.site, run.kept, run.outcome
+        site, outcome = run.site, run.outcome
         try:
-            await site.until_condition("SourceHealthy", "True", "Valid", within_seconds=120)
+            await site.until_condition("SourceHealthy", "True", "Valid", within_seconds=run.within_seconds)
             await story.play(run)
+            if math.isinf(run.seconds):
+                await site.holds(site.counts[-1], polls=HOLD_POLLS)  # what it waits for may come after the last step
             await run.fault_over()
-            await kept.until_working()
+            for each in (run.kept, *run.others):
+                await each.until_ready()
             baselines = self.baselines[story.name]
             await site.holds(site.counts[-1], polls=HOLD_POLLS if baselines else BASELINE_POLLS)
             with suppress(AssertionError):  # the judge tells what is different
@@ -225,7 +273,7 @@ class World:
     async def _measure(self, run: Run) -> None:
         site, outcome = run.site, run.outcome
         outcome.counts = list(site.counts)
-        outcome.restarts = run.kept.restarts
+        outcome.restarts = run.kept.restarts + sum(each.restarts for each in run.others)
         outcome.conditions = await _conditions(site)
         requests = self.requests_in(site.name)
         written = Counter((each.verb, each.resource, each.subresource) for each in requests if each.status_code < 300)
@@ -277,15 +325,15 @@ async def _left_behind(run: Run, baselines: Sequence[Outcome]) -> str:
         await site.delete_scaler()
 
     async def forgotten() -> bool:
-        page = await kept.page()
-        return bool(page) and f'namespace="{site.name}"' not in page
+        pages = [await each.page() for each in (kept, *run.others)]
+        return all(page and f'namespace="{site.name}"' not in page for page in pages)
 
     try:
         await eventually(forgotten, FORGOTTEN_SECONDS)
     except AssertionError:
         return "series of a deleted resource"
-    code = await kept.stop()
-    return "" if code == 0 else f"ended with {code} after SIGTERM"
+    codes = [await each.stop() for each in (kept, *run.others)]
+    return f"ended with {codes} after SIGTERM" if any(codes) else ""
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tests.campaign.run import Run
 
 START = "start"  # before there is an operator; every story has this moment
-WITHIN_SECONDS = 120.0
 PARTITIONS = 6
 _SLOWLY = {"scaleUp": {"cooldownSeconds": 600, "maxStep": 2}}
 
@@ -37,7 +36,7 @@ async def _up(run: Run) -> None:
     await run.moment("resting")
     await run.produce(2, 2, 2, 2, 2, 2)
     await run.moment("loaded")
-    await run.site.until_replicas(3, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(3)
     await run.moment("scaled")
     await run.work_off()
 
@@ -45,11 +44,11 @@ async def _up(run: Run) -> None:
 async def _to_zero_and_back(run: Run) -> None:
     await run.moment("resting")
     await run.produce(1, 1)
-    await run.site.until_replicas(2, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(2)
     await run.moment("scaled")
     await run.work_off()
     await run.moment("idle")
-    await run.site.until_replicas(0, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(0)
     await run.moment("at zero")
 
 
@@ -57,10 +56,10 @@ async def _bounds(run: Run) -> None:
     await run.moment("resting")
     await run.site.patch_scaler({"minReplicas": 4})
     await run.moment("raised")
-    await run.site.until_replicas(4, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(4)
     await run.site.patch_scaler({"minReplicas": 1, "maxReplicas": 3})
     await run.moment("lowered")
-    await run.site.until_replicas(3, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(3)
     await run.moment("scaled")
 
 
@@ -69,11 +68,11 @@ async def _paused_and_resumed(run: Run) -> None:
     await run.site.patch_scaler({"mode": "Paused"})
     await run.produce(2, 2, 2, 2, 2, 2)
     await run.moment("paused")
-    await run.site.until_condition("Ready", "True", "Paused", within_seconds=WITHIN_SECONDS)
+    await run.site.until_condition("Ready", "True", "Paused", within_seconds=run.within_seconds)
     await run.site.holds(1, polls=2)
     await run.site.patch_scaler({"mode": "Active"})
     await run.moment("resumed")
-    await run.site.until_replicas(3, within_seconds=WITHIN_SECONDS)
+    await run.until_replicas(3)
     await run.moment("scaled")
     await run.work_off()
 
