@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from tests.fakes.fleet import START, Lone, Reading, body, reading
 
+from consumer_autoscaler.cluster.kube import FreshScale, TargetKey
+from consumer_autoscaler.cluster.targets import TargetView
 from consumer_autoscaler.decision.looks import SOON_SECONDS
 from consumer_autoscaler.decision.reasons import SourceReason
 from consumer_autoscaler.decision.values import Unavailable
@@ -40,4 +45,55 @@ async def test_late_time_is_counted_by_the_clock() -> None:
     assert late.counts.late_seconds == before + 4
     await operator.tick()
     assert late.counts.late_seconds == before + 4 + 15
+    await operator.fleet.aclose()
+
+
+class _Target:
+    """A target of which the operator is told that it was scaled only when the test says so."""
+
+    def __init__(self, operator: Lone) -> None:
+        self.replicas, self.scaled_at = 2, None
+        self.asked, self.told = asyncio.Event(), asyncio.Event()
+        self.events: list[str] = []
+        self.bodies: dict[str, Any] = {}
+        for name in ("get", "get_resource", "get_scale", "set_replicas", "record"):
+            setattr(operator.cluster, name, getattr(self, name))
+
+    def get(self, key: TargetKey) -> TargetView:
+        n = self.replicas
+        return TargetView(uid="t", replicas=n, ready=n, rolling=False, selector="", scaled_at=self.scaled_at)
+
+    async def get_resource(self, _: str, name: str) -> Any:
+        return self.bodies[name]
+
+    async def get_scale(self, _: TargetKey) -> FreshScale:
+        return FreshScale(self.replicas, "1", "t")
+
+    async def set_replicas(self, _: TargetKey, replicas: int, __: str) -> None:
+        self.replicas, self.scaled_at = replicas, START
+        self.asked.set()
+        await self.told.wait()
+
+    def record(self, _: object, __: str, reason: str, *___: object, **____: object) -> None:
+        self.events.append(reason)
+
+
+async def test_a_scaling_is_ours_although_the_spec_was_edited_before_its_answer_came() -> None:
+    """The autoscaler of the new generation knows what the one before was about to write: nobody else did it."""
+    operator = Lone(lambda _, at: reading(at, done=100, lag=30), lambda _: None)
+    target = _Target(operator)
+    first = body("a", mode="Active", objective={"lagPerReplica": 40}, minReplicas=1)
+    edited = {**first, "metadata": {**first["metadata"], "generation": 2}, "spec": {**first["spec"], "alerts": []}}
+    target.bodies["a"] = first
+    operator.fleet.observe(first)
+    ticking = asyncio.create_task(operator.tick())
+    await asyncio.wait_for(target.asked.wait(), 10)
+    target.bodies["a"] = edited
+    operator.fleet.observe(edited)  # while the answer is under way
+    await ticking
+    await operator.tick()
+    (now,) = operator.fleet
+    assert now.history.replicas == target.replicas > 2
+    assert "TargetScaledUp" in target.events
+    assert "ExternalScaleDetected" not in target.events
     await operator.fleet.aclose()

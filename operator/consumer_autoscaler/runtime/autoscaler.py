@@ -22,7 +22,6 @@ from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_
 from consumer_autoscaler.decision.alerts import watched
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
-from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.looks import look_again_seconds
 from consumer_autoscaler.decision.reasons import (
     ConditionStatus,
@@ -73,7 +72,10 @@ class Parts:
 class Autoscaler:
     """Works on one resource of one generation until it is cancelled or the resource is gone."""
 
-    def __init__(self, resource: Resource, body: Mapping[str, Any], parts: Parts, history: History | None) -> None:
+    def __init__(
+        self, resource: Resource, body: Mapping[str, Any], parts: Parts, predecessor: Autoscaler | None
+    ) -> None:
+        """`predecessor` worked on the generation before, for the same target and group: what it knows goes on."""
         self.resource = resource
         self.key = TargetKey(resource.namespace, str(resource.target.kind), resource.target.name)
         self.counts = Counts()
@@ -85,13 +87,16 @@ class Autoscaler:
         self._written: dict[str, Any] = dict(body.get("status") or {})
         self._written_at: float | None = None
         self._reported_at: float | None = None
-        self._resumed = history is not None
-        self.history = history if history is not None else memory.learned_from(self._written, parts.clock()).history()
+        self._resumed = predecessor is not None
+        # The last write, to which count, while nobody has said that it is done.
+        self._unanswered: tuple[int, Decision] | None = None
+        if predecessor is not None:
+            self.history = predecessor.history
+            self._unanswered = predecessor._unanswered
+        else:
+            self.history = memory.learned_from(self._written, parts.clock()).history()
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
         self._able: Unavailable | None = None
-        self._unanswered: tuple[int, Decision] | None = (
-            None  # the last write, to which count, if nobody said it is done
-        )
         self._replicas_not_ready_since: float | None = None
         self._began_at = 0.0  # the present cycle
 
@@ -228,6 +233,8 @@ class Autoscaler:
         desired = decision.desired
         if desired is None or desired == scale.replicas or self.resource.mode is not Mode.ACTIVE or self.conflicted:
             return True
+        # Said before: an edit of the spec may end this task while the write is under way.
+        self._unanswered = desired, decision
         written = await act.scale(
             self._parts.kube,
             self.resource,
@@ -237,6 +244,8 @@ class Autoscaler:
             may_write=self._parts.may_write,
             prepare=self._marking(observation, subscription, leaving=scale.replicas - desired),
         )
+        if written.outcome is not act.Outcome.UNANSWERED:
+            self._unanswered = None
         match written.outcome:
             case act.Outcome.GONE:
                 return False
@@ -245,8 +254,6 @@ class Autoscaler:
             case act.Outcome.DROPPED:
                 log.info("dropped=%s to=%d why=%r", self.key.text, desired, written.message)
             case act.Outcome.FAILED | act.Outcome.UNANSWERED:
-                if written.outcome is act.Outcome.UNANSWERED:
-                    self._unanswered = desired, decision
                 self.counts.scale_failures[written.reason.value] += 1
                 self._able = Unavailable(written.reason, written.message)
                 log.warning("scale=failed target=%s to=%d error=%s", self.key.text, desired, written.message)

@@ -16,7 +16,6 @@ from typing import Any
 from consumer_autoscaler.cluster.errors import KubeError
 from consumer_autoscaler.cluster.events import ObjectRef
 from consumer_autoscaler.cluster.kube import TargetKey
-from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType, ReadyReason
 from consumer_autoscaler.decision.values import Condition
 from consumer_autoscaler.resource import memory, status
@@ -91,9 +90,9 @@ class Fleet:
             ):
                 return
         read = _read(body)
-        history = self._carried_over(entry, read)
+        predecessor = _predecessor(entry, read)
         self._end(uid)
-        self._start(uid, generation, str(metadata.get("creationTimestamp") or ""), body, read, history)
+        self._start(uid, generation, str(metadata.get("creationTimestamp") or ""), body, read, predecessor)
 
     def forget(self, uid: str) -> None:
         self._end(uid)
@@ -122,7 +121,7 @@ class Fleet:
         created: str,
         body: Mapping[str, Any],
         read: Resource | InvalidSpec,
-        history: History | None,
+        predecessor: Autoscaler | None,
     ) -> None:
         metadata = body["metadata"]
         pausing, who = annotated(metadata), (metadata["namespace"], metadata["name"])
@@ -130,7 +129,7 @@ class Fleet:
             task = asyncio.create_task(self._report_invalid(body, generation, str(read)))
             self._entries[uid] = _Entry(*who, generation, pausing, created, time.monotonic(), task, None)
             return
-        autoscaler = Autoscaler(read, body, self._parts, history)
+        autoscaler = Autoscaler(read, body, self._parts, predecessor)
         holders = self._holders.setdefault(autoscaler.key, [])
         holders.append((created, uid, read.name))
         holders.sort()
@@ -171,14 +170,6 @@ class Fleet:
             entry = self._entries.get(uid)
             if entry is not None and entry.autoscaler is not None:
                 entry.autoscaler.conflict = None if uid == oldest[1] else oldest[2]
-
-    def _carried_over(self, entry: _Entry | None, new: Resource | InvalidSpec) -> History | None:
-        """What the autoscaler before knows, if the new generation is about the same target and group."""
-        if entry is None or entry.autoscaler is None or isinstance(new, InvalidSpec):
-            return None
-        old = entry.autoscaler.resource
-        same = (old.target, old.kafka) == (new.target, new.kafka)
-        return entry.autoscaler.history if same else None
 
     async def _report_invalid(self, body: Mapping[str, Any], generation: int, problem: str) -> None:
         """`Ready=False/InvalidSpec`, tried until it is written; what was learned stays in the status."""
@@ -222,3 +213,11 @@ def _read(body: Mapping[str, Any]) -> Resource | InvalidSpec:
         log.exception("parse=failed resource=%s/%s", metadata.get("namespace"), metadata.get("name"))
         words = f"spec: cannot be read, which is a defect of the operator ({type(error).__name__}): see its log"
         return InvalidSpec((words,))
+
+
+def _predecessor(entry: _Entry | None, new: Resource | InvalidSpec) -> Autoscaler | None:
+    """The autoscaler before, if the new generation is about the same target and group."""
+    if entry is None or entry.autoscaler is None or isinstance(new, InvalidSpec):
+        return None
+    old = entry.autoscaler.resource
+    return entry.autoscaler if (old.target, old.kafka) == (new.target, new.kafka) else None
