@@ -22,6 +22,7 @@ from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_
 from consumer_autoscaler.decision.alerts import watched
 from consumer_autoscaler.decision.bundle import Bundle
 from consumer_autoscaler.decision.decide import decide
+from consumer_autoscaler.decision.history import History
 from consumer_autoscaler.decision.looks import look_again_seconds
 from consumer_autoscaler.decision.reasons import (
     ConditionStatus,
@@ -90,11 +91,9 @@ class Autoscaler:
         self._resumed = predecessor is not None
         # The last write, to which count, while nobody has said that it is done.
         self._unanswered: tuple[int, Decision] | None = None
+        self.history: History = memory.learned_from(self._written, parts.clock()).history()
         if predecessor is not None:
-            self.history = predecessor.history
-            self._unanswered = predecessor._unanswered
-        else:
-            self.history = memory.learned_from(self._written, parts.clock()).history()
+            self.history, self._unanswered = predecessor.history, predecessor._unanswered
         self._ref = ObjectRef(f"{GROUP}/{VERSION}", KIND, resource.namespace, resource.name, resource.uid)
         self._able: Unavailable | None = None
         self._replicas_not_ready_since: float | None = None
