@@ -48,7 +48,7 @@ async def bed(cluster: Cluster) -> AsyncIterator[Bed]:
 
 @pytest.fixture(scope="session")
 def release(cluster: Cluster) -> Release:
-    """The operator for the whole cluster, with the chart's defaults and all that is off by default but harmless."""
+    """The operator for the whole cluster."""
     release = Release(cluster)
-    release.install({"networkPolicy": {"enabled": True}, "podDisruptionBudget": {"enabled": True}})
+    release.install()
     return release

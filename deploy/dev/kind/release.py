@@ -12,6 +12,7 @@ from kind.cluster import Cluster, ClusterFailed
 CHART = REPOSITORY / "charts" / "consumer-autoscaler"
 NAMESPACE = "consumer-autoscaler"
 LEASE_SECONDS = 15  # the chart's default
+_LEASES = "/apis/coordination.k8s.io/v1"
 
 # Its pods on different nodes, so that one that fails takes one of them only; and what is off by default and harmless.
 _VALUES: dict[str, Any] = {
@@ -62,35 +63,39 @@ class Release:
         self.cluster.helm("rollback", self.name, "--namespace", self.namespace, "--wait", "--timeout", "180s")
 
     def pods(self) -> list[dict[str, Any]]:
-        selector = f"app.kubernetes.io/instance={self.name}"
-        found: list[dict[str, Any]] = self.cluster.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        path = f"{self._namespace}/pods?labelSelector=app.kubernetes.io/instance={self.name}"
+        found: list[dict[str, Any]] = self.cluster.get(path)["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    def holder(self) -> str:
-        """Who holds the Lease: a pod's name, an underscore, and what is unique to the process. Empty: nobody."""
-        lease = self.cluster.get("lease", self.name, "-n", self.namespace)
-        return lease["spec"].get("holderIdentity") or ""
+    def lease(self) -> dict[str, Any]:
+        """The Lease's spec. Its holder is a pod's name, an underscore, and what is unique to the process."""
+        spec: dict[str, Any] = self.cluster.get(f"{_LEASES}/namespaces/{self.namespace}/leases/{self.name}")["spec"]
+        return spec
 
     def leader(self) -> str:
         """The name of the pod that works."""
-        return self.holder().rpartition("_")[0]
+        return str(self.lease().get("holderIdentity") or "").rpartition("_")[0]
 
     def node_of(self, pod: str) -> str:
-        return str(self.cluster.get("pod", pod, "-n", self.namespace)["spec"]["nodeName"])
+        return str(self.cluster.get(f"{self._namespace}/pods/{pod}")["spec"]["nodeName"])
 
-    def page(self, pod: str, path: str) -> str:
-        """What the pod serves there, by way of the API server; raises ClusterFailed unless it is a 200."""
-        return self.cluster.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8080/proxy{path}")
+    def page(self, pod: str, path: str) -> str | None:
+        """What the pod serves there, by way of the API server; None unless it is a 200."""
+        try:
+            return self.cluster.read(f"{self._namespace}/pods/{pod}:8080/proxy{path}")
+        except ClusterFailed:
+            return None
 
     def logs(self) -> str:
         """The last lines of all its pods."""
         selector = f"--selector=app.kubernetes.io/instance={self.name}"
         return self.cluster.kubectl("logs", "-n", self.namespace, selector, "--tail=60", "--prefix")
 
+    @property
+    def _namespace(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}"
+
     def _make_namespace(self) -> None:
-        try:
-            self.cluster.get("namespace", self.namespace)
-        except ClusterFailed:
-            self.cluster.kubectl("create", "namespace", self.namespace)
-        label = "pod-security.kubernetes.io/enforce=restricted"
-        self.cluster.kubectl("label", "--overwrite", "namespace", self.namespace, label)
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+        self.cluster.kubectl("apply", "-f", "-", input=json.dumps(body))
