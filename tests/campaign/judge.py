@@ -93,6 +93,14 @@ def judge(outcome: Outcome, baselines: Sequence[Outcome], expected: Expected, co
         outcome.differences += _differences(outcome, baselines, expected)
 
 
+def always(baselines: Sequence[Outcome]) -> Counter[str]:
+    """The Events that each of these runs has told."""
+    common = Counter(baselines[0].events)
+    for each in baselines:
+        common &= Counter(each.events)
+    return common
+
+
 def _surplus(seen: Sequence[int], wanted: Sequence[int]) -> tuple[int, int]:
     """How many counts were asked for that are not the story's: wrong ones, and steps further in the same direction."""
     wrong = double = place = 0
@@ -126,8 +134,5 @@ def _differences(outcome: Outcome, baselines: Sequence[Outcome], expected: Expec
         if reason.partition(" ")[2] not in expected.events:
             yield f"Event {reason} {times} times more"
     if not expected.events_may_be_lost:
-        least_events = Counter(baselines[0].events)
-        for each in baselines:
-            least_events &= Counter(each.events)
-        for reason, times in (least_events - seen).items():
+        for reason, times in (always(baselines) - seen).items():
             yield f"Event {reason} {times} times less"

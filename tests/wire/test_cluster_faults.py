@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.fakes.apiserver import FakeApiServer, Fault
 
-from consumer_autoscaler.cluster import credentials, transport, watch
+from consumer_autoscaler.cluster import credentials, events, transport, watch
 from consumer_autoscaler.cluster.errors import (
     Conflict,
     Forbidden,
@@ -327,6 +327,33 @@ class TestEvents:
             assert recorder.dropped["queue_full"] == 200
             closing = time.monotonic()
         assert time.monotonic() - closing < 0.8
+
+    async def test_what_the_api_server_could_not_take_is_told_a_little_later(self, server: FakeApiServer, kube: Kube):
+        """Once, however often it was tried; and behind it others are not kept waiting."""
+        server.faults["create events"] = Fault(503, times=1)
+        async with EventRecorder(kube, instance="me", wall_clock=time.time) as recorder:
+            for name in ("a", "b"):
+                about = ObjectRef("v1", "X", "shop", name, name)
+                recorder.record(about, "Normal", EventReason.PAUSED, "text", action="Pause")
+            await eventually(lambda: [key for key in server.objects if key[2].startswith("b.")])
+            assert not [key for key in server.objects if key[2].startswith("a.")]
+            await eventually(lambda: recorder.idle)
+        events = [body for key, body in server.objects.items() if key[0] == "events"]
+        assert [event["regarding"]["name"] for event in events] == ["b", "a"]
+        assert not any("series" in event for event in events)
+        assert not recorder.dropped
+
+    async def test_what_it_cannot_take_for_a_minute_is_dropped_and_counted(
+        self, server: FakeApiServer, kube: Kube, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(events, "RETRY_SECONDS", (0.01, 0.02))
+        server.faults["create events"] = Fault(503)
+        async with EventRecorder(kube, instance="me", wall_clock=time.time) as recorder:
+            about = ObjectRef("v1", "X", "shop", "x", "uid")
+            recorder.record(about, "Normal", EventReason.PAUSED, "text", action="Pause")
+            await eventually(lambda: recorder.idle)
+        assert recorder.dropped == {"unreachable": 1}
+        assert server.requests.count("create events") == 3
 
     async def test_who_has_lost_the_lease_posts_nothing_any_more(self, server: FakeApiServer, kube: Kube):
         """Also not what was recorded before: another process speaks now."""

@@ -3,8 +3,9 @@
 `record()` only queues; a background task posts. Rules, the same that Kubernetes' own controllers follow
 (client-go, `tools/record`): the same Event again is counted in its `series`; more than ten that differ only
 in their text within ten minutes are counted as one; an object has a budget of 25 posts, refilled by one every
-five minutes. An Event's text cannot be changed once it is written (the API server refuses it), so the text
-that says the news, such as a new count, makes a new Event.
+five minutes; a post that the API server could not take is tried again for about a minute. An Event's text
+cannot be changed once it is written (the API server refuses it), so the text that says the news, such as a new
+count, makes a new Event.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import random
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
-from consumer_autoscaler.cluster.kube import Conflict, Invalid, Json, Kube, KubeError, NotFound
+from consumer_autoscaler.cluster.kube import Conflict, Invalid, Json, Kube, KubeError, KubeUnreachable, NotFound
 from consumer_autoscaler.decision.reasons import EventReason
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,7 @@ SIMILAR_WINDOW_SECONDS = 600.0
 BURST = 25
 REFILL_SECONDS = 300.0
 FLUSH_SECONDS = 0.5
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 NOTE_LIMIT_BYTES = 1024
 NAME_LIMIT_CHARACTERS = 230  # of 253, so that the hash behind it fits
 
@@ -72,6 +76,7 @@ class _Event:
     key: str
     count: int = 0  # as the API server has it; 0 is not posted yet by this process
     waiting: int = 0  # seen since then
+    failures: int = 0  # posts in a row without an answer
     seen_at: float = 0.0  # wall clock
 
 
@@ -106,6 +111,7 @@ class EventRecorder:
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE_LIMIT)
         self._unposted = 0
+        self._later: set[asyncio.TimerHandle] = set()  # posts to be tried again
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -122,10 +128,12 @@ class EventRecorder:
         task, self._task = self._task, None
         if task is None:
             return
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._queue.join(), FLUSH_SECONDS)
-        except TimeoutError:
-            log.warning("events=unposted count=%d", self._queue.qsize())
+        if self._unposted:
+            log.warning("events=unposted count=%d", self._unposted)
+        for timer in self._later:
+            timer.cancel()
         task.cancel()
         await asyncio.wait([task])
 
@@ -227,11 +235,13 @@ class EventRecorder:
             try:
                 if self._may_post():
                     await self._post(event)
+                    event.failures = 0
                 else:
                     self._drop(event, "lease_lost")
+            except KubeUnreachable as error:
+                self._try_again(event, error)
             except KubeError as error:
-                refused = isinstance(error, Invalid) or error.reason == "NamespaceTerminating"
-                self._drop(event, "refused" if refused else "unreachable")
+                self._drop(event, "refused")
                 log.warning("event=dropped reason=%s error=%s", event.reason, error)
             except Exception:
                 self._drop(event, "refused")
@@ -240,17 +250,45 @@ class EventRecorder:
                 self._queue.task_done()
                 self._unposted -= 1
 
-    async def _post(self, event: _Event) -> None:
-        news, event.waiting = event.waiting, 0
-        if event.count == 0:
+    def _try_again(self, event: _Event, error: KubeUnreachable) -> None:
+        """Later, and behind those that wait: what refuses this one need not refuse the others."""
+        if event.failures == len(RETRY_SECONDS):
+            event.failures = 0
+            self._drop(event, "unreachable")
+            log.warning("event=dropped reason=%s error=%s", event.reason, error)
+            return
+        pause = RETRY_SECONDS[event.failures] * random.uniform(0.8, 1.2)
+        event.failures += 1
+        self._unposted += 1
+
+        def queue() -> None:
+            self._later.discard(timer)
             try:
-                await self._kube.create_event(event.regarding.namespace, self._body(event))
-                event.count = 1
-                news -= 1
-            except Conflict:  # posted before this process began, or by a request that timed out
-                event.count = await self._count_on_server(event)
-        if news:
-            await self._count_up(event, news)
+                self._queue.put_nowait(event)
+            except asyncio.QueueFull:
+                self._unposted -= 1
+                self._drop(event, "queue_full")
+
+        timer = asyncio.get_running_loop().call_later(pause, queue)
+        self._later.add(timer)
+
+    async def _post(self, event: _Event) -> None:
+        """What is not told when this fails waits again."""
+        news, event.waiting = event.waiting, 0
+        try:
+            if news and event.count == 0:
+                try:
+                    await self._kube.create_event(event.regarding.namespace, self._body(event))
+                    event.count = 1
+                    news -= 1
+                except Conflict:  # posted before this process began, or by a request whose answer was lost
+                    event.count = await self._count_on_server(event)
+                    news -= event.failures > 0
+            if news:
+                await self._count_up(event, news)
+        except KubeError:
+            event.waiting += news
+            raise
 
     async def _count_up(self, event: _Event, news: int) -> None:
         series = {"count": event.count + news, "lastObservedTime": _micro_time(event.seen_at)}

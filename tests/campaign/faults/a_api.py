@@ -146,20 +146,20 @@ FAILED = frozenset({"ScaleFailed"})
 SHORT = ("--request-timeout-seconds", str(REQUEST_SECONDS))
 BEFORE_A_SCALE = ("resting", "loaded", "raised", "lowered", "idle", "resumed")
 FAULTS = (
-    Fault("A1", "gone for moments", _gone, seconds=(1, 4), expected=Expected(events=FAILED, events_may_be_lost=True)),
+    Fault("A1", "gone for moments", _gone, seconds=(1, 4), expected=Expected(events=FAILED)),
     Fault("A1", "gone for 30 s", _gone, seconds=(30, 30),
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
     Fault("A1", "gone for 5 min", _gone, seconds=(300, 300),
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
     Fault("A1", "gone for 30 min", _gone, seconds=(1800, 1800),
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
-    Fault("A1", "silent", _silent, seconds=(1, 4), expected=Expected(events=FAILED, events_may_be_lost=True)),
+    Fault("A1", "silent", _silent, seconds=(1, 4), expected=Expected(events=FAILED)),
     Fault("A2", "slow", _slow, seconds=(4, 10), flags=SHORT),
     Fault("A2", "scale unanswered", _scale_unanswered, seconds=UNTIL_THE_END, expected=Expected(events=FAILED)),
     Fault("A2", "answers lost", _answer_lost, seconds=(3, 8), flags=SHORT,
-          expected=Expected(events=FAILED, events_may_be_lost=True, status_writes=10)),
+          expected=Expected(events=FAILED, status_writes=10)),
     Fault("A2", "never arrived", _never_arrived, seconds=(3, 8), flags=SHORT,
-          expected=Expected(events=FAILED, events_may_be_lost=True)),
+          expected=Expected(events=FAILED)),
     Fault("A3", "429 with Retry-After", _too_many, seconds=(4, 8), expected=Expected(events=FAILED)),
     Fault("A4", "conflict on scale", _somebody_was_faster, seconds=(10, 12), moments=BEFORE_A_SCALE,
           expected=Expected(events=FAILED)),  # after three conflicts, until the next cycle

@@ -189,7 +189,7 @@ async def _no_discovery(run: Run) -> AsyncIterator[None]:
 
 
 FAULTS = (
-    Fault("A5", "connections reset", _cut, seconds=(2, 6), expected=Expected(events=FAILED, events_may_be_lost=True)),
+    Fault("A5", "connections reset", _cut, seconds=(2, 6), expected=Expected(events=FAILED)),
     Fault("A5", "410", _expired, seconds=(2, 6)),
     Fault(
         "A5",
