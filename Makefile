@@ -8,7 +8,7 @@ WORKERS ?= 2
 # Files are shared out in their order: those with a bed of their own come first, and the short ones fill the end.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install parts demo test test-all e2e e2e-down bench campaign lint format lock crd chart docs clean
+.PHONY: help install parts demo test test-all e2e e2e-down bench fuzz campaign lint format lock crd chart docs clean
 
 help:            ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -43,6 +43,9 @@ e2e-down: install ## Delete that cluster, and end the Docker engine that was sta
 
 bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000) | specs (N=100000) | soak (N=75, minutes)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)
+
+fuzz: install    ## Bad inputs for every parser: N=200000 of them, SEED=1 the first
+	$(BIN)/python -m tests.fuzz $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
 campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time
 	$(BIN)/python -m tests.campaign $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RUNS),--parallel $(RUNS))

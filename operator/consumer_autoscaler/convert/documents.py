@@ -19,7 +19,7 @@ def read(text: str) -> list[Json]:
     """All objects of a YAML or JSON text, those inside of Lists among them. Raises BadDocument."""
     try:
         documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2001-99-99 is taken for a date
         raise BadDocument(f"no YAML: {' '.join(str(error).split())[:300]}") from None
     found: list[Json] = []
     for number, document in enumerate(documents, 1):

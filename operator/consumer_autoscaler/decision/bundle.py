@@ -67,7 +67,10 @@ def _load(kind: Any, data: Any, where: str) -> Any:
         except ValueError as error:
             raise BadBundle(f"{where}: {error}") from error
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError as error:
+            raise BadBundle(f"{where}: {error}") from error
     if isinstance(kind, type) and (type(data) is kind):
         return data
     raise BadBundle(f"{where} must be {getattr(kind, '__name__', kind)}")

@@ -30,7 +30,9 @@ class Pauses:
 
 def annotated(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Those of the annotations that pause, as they stand: what has to be compared to see a change."""
-    annotations = metadata.get("annotations") or {}
+    annotations = metadata.get("annotations")
+    if not isinstance(annotations, Mapping):
+        return {}
     return {name: str(annotations[name]) for name in ANNOTATIONS if name in annotations}
 
 

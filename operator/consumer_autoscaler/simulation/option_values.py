@@ -35,7 +35,7 @@ def document(path: Path, kind: str) -> Mapping[str, Any]:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise WrongUse(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no text, or 2001-99-99
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where is not None else ""
         raise WrongUse(f"{path}{line}: is not YAML ({type(error).__name__}): correct it") from error

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from consumer_autoscaler.simulation.trace import BadTrace, Trace
+from consumer_autoscaler.simulation.trace import MOST, BadTrace, Trace
 
+LATEST = 253_402_300_800.0  # the year 10000
 REMEDY = "give a range query (/api/v1/query_range) of records per second"
 
 
@@ -21,7 +22,7 @@ def parse_range(text: str, name: str, where: str) -> Trace:
     """Raises BadTrace with `where` and what the answer must be."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadTrace(f"{where}: is not JSON: {REMEDY}") from None
     if not isinstance(answer, dict) or answer.get("status") != "success":
         said = answer.get("error", "") if isinstance(answer, dict) else ""
@@ -45,9 +46,13 @@ def parse_range(text: str, name: str, where: str) -> Trace:
 def _points(series: Any, where: str) -> list[tuple[float, float]]:
     try:
         points = [(float(at), float(value)) for at, value in series["values"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BadTrace(f"{where}: a series has no list of [time, value]: {REMEDY}") from None
+    if any(not 0 <= at <= LATEST for at, _ in points):
+        raise BadTrace(f"{where}: a point has a time that is none (seconds since 1970): {REMEDY}")
     finite = [(at, value) for at, value in points if math.isfinite(value)]
+    if any(value > MOST for _, value in finite):
+        raise BadTrace(f"{where}: a rate is greater than {MOST:g}: {REMEDY}")
     negative = next((value for _, value in finite if value < 0), None)
     if negative is not None:
         raise BadTrace(f"{where}: a rate cannot be negative ({negative:g}): query a rate(), not a delta")

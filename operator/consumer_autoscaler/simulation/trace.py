@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 HEADER = ["seconds", "events_per_second"]
+MOST = 1e12  # of seconds, and of records per second
 NOISE_BLOCK_SECONDS = 10.0  # a burst of heavy noise lasts this long
 CHUNK_TICKS = 3600
 STORED_VALUES = 12_000_000  # cumulative arrivals kept for looking back: 96 MB
@@ -93,7 +95,7 @@ def parse_trace(text: str, name: str, where: str) -> Trace:
     """Raises BadTrace with `where`, the line and what it must be."""
     starts: list[float] = []
     rates: list[float] = []
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+    for number, row in enumerate(_rows(text, where), start=1):
         if not row or (number == 1 and [cell.strip().lower() for cell in row] == HEADER):
             continue
         if number == 1 and not _is_number(row[0]):
@@ -117,9 +119,17 @@ def parse_trace(text: str, name: str, where: str) -> Trace:
     return Trace(name, at, np.array(rates), float(at[-1] + (at[-1] - at[-2])))
 
 
+def _rows(text: str, where: str) -> Iterator[list[str]]:
+    rows = csv.reader(io.StringIO(text))
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise BadTrace(f"{where}:{rows.line_num}: {error}: correct or remove the line") from None
+
+
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return abs(float(text)) <= MOST
     except ValueError:
         return False
 

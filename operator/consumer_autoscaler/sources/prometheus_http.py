@@ -193,7 +193,7 @@ def _entries(data: Any) -> list[Entry]:
             ({str(name): str(value) for name, value in each["metric"].items()}, float(each["value"][1]))
             for each in result
         ]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
         raise PrometheusFailed(Failure.NOT_PROMETHEUS, "answers in a form that is not understood") from None
 
 

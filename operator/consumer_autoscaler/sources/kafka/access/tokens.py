@@ -132,7 +132,7 @@ class Tokens:
 def _read(where: str, status: int, body: bytes) -> tuple[str, float]:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         answer = {}
@@ -140,7 +140,7 @@ def _read(where: str, status: int, body: bytes) -> tuple[str, float]:
         raise ConnectionError(f"{where} answered with status {status}")
     if status != 200:
         code = answer.get("error")
-        said = f" ({code})" if code in _ERRORS else ""
+        said = f" ({code})" if isinstance(code, str) and code in _ERRORS else ""
         raise AuthenticationFailed(
             f"{where} gives no token: status {status}{said}; check the client's id, secret and scope"
         )
@@ -149,6 +149,6 @@ def _read(where: str, status: int, body: bytes) -> tuple[str, float]:
         raise AuthenticationFailed(f"{where} answers without an `access_token`; is it the right address?")
     try:
         seconds = float(life)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = _DEFAULT_LIFE_SECONDS
     return token, seconds if 0 < seconds < 10**9 else _DEFAULT_LIFE_SECONDS
