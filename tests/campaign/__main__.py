@@ -10,13 +10,16 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from tests.campaign.faults import FAULTS
 from tests.campaign.faults.crashes import crash_points
 from tests.campaign.judge import Outcome
+from tests.campaign.results import figures, keep
 from tests.campaign.run import UNTIL_THE_END, Fault, World
 from tests.campaign.stories import STORIES
 from tests.integration.support import bed_on
@@ -28,26 +31,13 @@ from bed.operator import install
 from bed.paths import REPOSITORY
 
 FOLDER = REPOSITORY / "build" / "campaign"
+LONG_SECONDS = 100.0
 
 
-def figures(outcomes: Sequence[Outcome], seconds: float) -> dict[str, int]:
-    """The last line."""
-    counted = [each for each in outcomes if each.row != "-" and each.happened]
-    return {
-        "fault_runs": len(counted),
-        "rows": len({each.row for each in counted}),
-        "wrong_scale_writes": sum(each.wrong_scale_writes for each in outcomes),
-        "double_steps": sum(each.double_steps for each in outcomes),
-        "stuck": sum(bool(each.stuck) for each in outcomes),
-        "leaked": sum(bool(each.leaked) for each in outcomes),
-        "differences": sum(bool(each.differences) for each in outcomes),
-        "not_happened": sum(not each.happened for each in outcomes),
-        "seconds": round(seconds),
-    }
-
-
-async def campaign(faults: Sequence[Fault], *, seeds: int, parallel: int, crashes: int = 0) -> list[Outcome]:
-    """All of it, on parts of its own."""
+async def campaign(
+    faults: Sequence[Fault], *, seeds: int, parallel: int, crashes: int = 0
+) -> tuple[list[Fault], list[Outcome]]:
+    """All of it, on parts of its own: which faults there were at last, and what came of them."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     outcomes: list[Outcome] = []
     slots = asyncio.Semaphore(parallel)
@@ -64,6 +54,9 @@ async def campaign(faults: Sequence[Fault], *, seeds: int, parallel: int, crashe
                     print(f"{time.strftime('%H:%M:%S')} {outcome.text()}", file=sys.stderr, flush=True)
 
                 async def one(fault: Fault, seed: int) -> None:
+                    if LONG_SECONDS <= fault.seconds[0] < math.inf:  # nearly all of it is waiting
+                        tell(await world.run(fault, seed))
+                        return
                     async with slots:
                         tell(await world.run(fault, seed))
 
@@ -76,7 +69,7 @@ async def campaign(faults: Sequence[Fault], *, seeds: int, parallel: int, crashe
                 runs = [(fault, seed) for fault in faults for seed in range(seeds)]
                 runs += [(point, seed) for point in points for seed in range(crashes)]
                 await asyncio.gather(*(one(fault, seed) for fault, seed in runs))
-    return outcomes
+    return [*faults, *points], outcomes
 
 
 def main(arguments: list[str]) -> int:
@@ -87,6 +80,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--longest-seconds", type=float, default=3600, help="no faults that may last for longer")
     parser.add_argument("--parallel", type=int, default=10, help="runs at the same time")
     parser.add_argument("--crashes", type=int, default=1, help="runs of each crash point of row B2")
+    parser.add_argument("--keep", action="store_true", help="keep the results for the page about reliability")
     options = parser.parse_args(arguments)
     rows = tuple(filter(None, options.rows.upper().split(",")))
 
@@ -102,7 +96,7 @@ def main(arguments: list[str]) -> int:
     if not faults and not chosen("B2"):
         parser.error(f"no fault of the rows {options.rows}")
     begin = time.monotonic()
-    outcomes = asyncio.run(
+    faults, outcomes = asyncio.run(
         campaign(
             faults,
             seeds=options.seeds,
@@ -110,6 +104,8 @@ def main(arguments: list[str]) -> int:
             crashes=options.crashes if chosen("B2") and not options.faults else 0,
         )
     )
+    if options.keep:
+        keep(faults, outcomes, datetime.now(UTC).date())
     print(json.dumps(figures(outcomes, time.monotonic() - begin)), flush=True)
     return 1 if any(each.bad for each in outcomes) else 0
 

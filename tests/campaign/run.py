@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import random
 import time
@@ -63,6 +64,17 @@ class Fault:
     """Whether the operator's clock can be moved and its event loop be held up: `run.kept.clock`, `run.kept.block`."""
     piped: bool = False
     """Whether what the operator logs goes through `run.kept.pipe`."""
+
+    kind: str = ""
+    """What it is called in the results, together with others of its kind; the name when empty."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.name)
+
+    @property
+    def what(self) -> str:
+        """A sentence about it: the first of the injector's own words."""
+        return " ".join((inspect.getdoc(self.inject) or "").partition("\n\n")[0].split())
 
     def drawn(self, seed: int) -> tuple[Story, str, float, random.Random]:
         """Story, moment and seconds of a seed, and the chance that is left for `inject`."""

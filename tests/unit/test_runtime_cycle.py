@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from tests.fakes.fleet import START, Lone, Reading, body, reading
 
-from consumer_autoscaler.cluster.kube import FreshScale, TargetKey
+from consumer_autoscaler.cluster.kube import FreshScale, KubeUnreachable, TargetKey
 from consumer_autoscaler.cluster.targets import TargetView
 from consumer_autoscaler.decision.looks import SOON_SECONDS
 from consumer_autoscaler.decision.reasons import SourceReason
@@ -95,5 +96,41 @@ async def test_a_scaling_is_ours_although_the_spec_was_edited_before_its_answer_
     (now,) = operator.fleet
     assert now.history.replicas == target.replicas > 2
     assert "TargetScaledUp" in target.events
+    assert "ExternalScaleDetected" not in target.events
+    await operator.fleet.aclose()
+
+
+class _Unheard(_Target):
+    """Its scaling is done and not answered, and the watch tells of it only when `seen` is set to it."""
+
+    def __init__(self, operator: Lone) -> None:
+        super().__init__(operator)
+        self.seen = self.replicas
+
+    def get(self, key: TargetKey) -> TargetView:
+        return replace(super().get(key), replicas=self.seen, ready=self.seen)
+
+    async def set_replicas(self, _: TargetKey, replicas: int, __: str) -> None:
+        self.replicas = replicas
+        raise KubeUnreachable("Timeout", "no answer")
+
+
+async def test_a_scaling_that_nobody_answered_is_ours_also_when_the_watch_is_late() -> None:
+    """The cycle between, which still sees the old count and drops what it decides, does not forget it."""
+    operator = Lone(lambda _, at: reading(at, done=100, lag=30), lambda _: None)
+    target = _Unheard(operator)
+    target.bodies["a"] = body("a", mode="Active", objective={"lagPerReplica": 40}, minReplicas=1)
+    operator.fleet.observe(target.bodies["a"])
+    await operator.tick()
+    (autoscaler,) = operator.fleet
+    assert target.replicas > autoscaler.history.replicas == 2
+    await operator.tick()
+    assert autoscaler.history.replicas == 2
+    assert autoscaler.counts.ups == 0
+    target.seen = target.replicas
+    await operator.tick()
+    assert autoscaler.history.replicas == target.replicas
+    assert autoscaler.counts.ups == 1
+    assert target.events.count("TargetScaledUp") == 1
     assert "ExternalScaleDetected" not in target.events
     await operator.fleet.aclose()

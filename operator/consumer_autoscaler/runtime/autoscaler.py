@@ -53,6 +53,7 @@ from consumer_autoscaler.sources.protocol import GroupRequest, Subscription
 log = logging.getLogger(__name__)
 
 AFTER_A_FAILURE_SECONDS = 5.0
+UNANSWERED_SECONDS = 120.0  # in which a write that nobody answered is seen to be done, or is not any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,15 @@ class Parts:
     access: KafkaAccess
     rivals: Rivals
     meters: Meters = field(default_factory=Meters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """A write of ours of which nobody said that it is done."""
+
+    replicas: int
+    decision: Decision
+    at: float
 
 
 class Autoscaler:
@@ -89,8 +99,7 @@ class Autoscaler:
         self._written_at: float | None = None
         self._reported_at: float | None = None
         self._resumed = predecessor is not None
-        # The last write, to which count, while nobody has said that it is done.
-        self._unanswered: tuple[int, Decision] | None = None
+        self._unanswered: _Unanswered | None = None
         self.history: History = memory.learned_from(self._written, parts.clock()).history()
         if predecessor is not None:
             self.history, self._unanswered = predecessor.history, predecessor._unanswered
@@ -191,16 +200,15 @@ class Autoscaler:
                 reason = ScaleReason.FORBIDDEN if isinstance(error, Forbidden) else ScaleReason.FAILED_GET_SCALE
                 return Unavailable(reason, str(error)), view
             if replicas != self.history.replicas:
-                self._changed(self.history.replicas, replicas, view)
+                self._changed(self.history.replicas, replicas)
         ready = min(view.ready, replicas) if not view.rolling else view.ready
         return Scale(replicas=replicas, ready=ready, uid=view.uid, rolling=view.rolling), view
 
-    def _changed(self, before: int, after: int, view: TargetView) -> None:
+    def _changed(self, before: int, after: int) -> None:
         """The count is not what this process knows: by its own write that nobody answered, or by somebody else."""
-        unanswered, self._unanswered = self._unanswered, None
-        ours = view.scaled_at is not None and view.replicas == after
-        if unanswered is not None and unanswered[0] == after and ours:
-            self._scaled(before, after, unanswered[1])
+        own, self._unanswered = self._unanswered, None
+        if own is not None and own.replicas == after and self._parts.clock() - own.at <= UNANSWERED_SECONDS:
+            self._scaled(before, after, own.decision)
         else:
             tell.external_change(self._parts.events, self._ref, self._target_ref(), before, after)
 
@@ -233,7 +241,7 @@ class Autoscaler:
         if desired is None or desired == scale.replicas or self.resource.mode is not Mode.ACTIVE or self.conflicted:
             return True
         # Said before: an edit of the spec may end this task while the write is under way.
-        self._unanswered = desired, decision
+        earlier, self._unanswered = self._unanswered, _Unanswered(desired, decision, self._parts.clock())
         written = await act.scale(
             self._parts.kube,
             self.resource,
@@ -244,7 +252,8 @@ class Autoscaler:
             prepare=self._marking(observation, subscription, leaving=scale.replicas - desired),
         )
         if written.outcome is not act.Outcome.UNANSWERED:
-            self._unanswered = None
+            # Where nothing was written, one before may still be what the target has.
+            self._unanswered = None if written.outcome is act.Outcome.WRITTEN else earlier
         match written.outcome:
             case act.Outcome.GONE:
                 return False

@@ -14,7 +14,7 @@ from tests.campaign.run import UNTIL_THE_END, Fault, Run
 
 from bed.kubeapi import MERGE_PATCH
 
-REQUEST_SECONDS = 2  # how long the operators of A2 wait for an answer
+REQUEST_SECONDS = 4  # how long the operators of A2 wait for an answer
 RETRY_AFTER_SECONDS = 3
 
 
@@ -69,7 +69,10 @@ async def _answer_lost(run: Run) -> AsyncIterator[None]:
 async def _scale_unanswered(run: Run) -> AsyncIterator[None]:
     """The scale is done and nobody is told, so whose count it is must be found out."""
 
+    run.outcome.happened = False
+
     async def lost(asked: Asked, forward: Forward) -> Answer:
+        run.outcome.happened = True
         await forward(asked)
         return CUT
 
@@ -155,7 +158,8 @@ FAULTS = (
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
     Fault("A1", "silent", _silent, seconds=(1, 4), expected=Expected(events=FAILED)),
     Fault("A2", "slow", _slow, seconds=(4, 10), flags=SHORT),
-    Fault("A2", "scale unanswered", _scale_unanswered, seconds=UNTIL_THE_END, expected=Expected(events=FAILED)),
+    Fault("A2", "scale unanswered", _scale_unanswered, seconds=UNTIL_THE_END, moments=BEFORE_A_SCALE,
+          expected=Expected(events=FAILED)),
     Fault("A2", "answers lost", _answer_lost, seconds=(3, 8), flags=SHORT,
           expected=Expected(events=FAILED, status_writes=10)),
     Fault("A2", "never arrived", _never_arrived, seconds=(3, 8), flags=SHORT,

@@ -150,10 +150,10 @@ async def _token_rotated(run: Run) -> AsyncIterator[None]:
 
 
 def _forbidden(what: str) -> Inject:
-    """A right is missing: these requests arrive as somebody's who has none, so the real server answers 403."""
-
     @asynccontextmanager
     async def forbidden(run: Run) -> AsyncIterator[None]:
+        """A right is missing: these requests arrive as somebody's who has none, so the real server answers 403."""
+
         def nobody(asked: Asked) -> Asked:
             if asked.what != what:
                 return asked

@@ -102,6 +102,7 @@ async def _killed(run: Run) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _killed_again_and_again(run: Run) -> AsyncIterator[None]:
+    """SIGKILL three times within half a minute."""
     for _ in range(3):
         await asyncio.sleep(run.chance.uniform(0.5, 12))
         run.kept.kill()
@@ -121,6 +122,7 @@ async def _rolling_upgrade(run: Run) -> AsyncIterator[None]:
 def _clock(shift_seconds: float, *, restart: bool) -> Inject:
     @asynccontextmanager
     async def moved(run: Run) -> AsyncIterator[None]:
+        """The wall clock steps, and the time that goes by does not."""
         run.kept.clock(shift_seconds)
         if restart:
             run.kept.kill()

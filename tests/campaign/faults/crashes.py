@@ -7,13 +7,12 @@ the process is gone before it has the answer.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 
 from tests.campaign.apiproxy import CUT, Answer, Asked, Forward
 from tests.campaign.faults.common import ruled
 from tests.campaign.judge import Expected, Outcome
-from tests.campaign.run import UNTIL_THE_END, Fault, Run
+from tests.campaign.run import UNTIL_THE_END, Fault, Inject, Run
 from tests.campaign.stories import START
 
 RENEWALS = 2  # of the Lease; all further ones are like these
@@ -31,30 +30,32 @@ def crash_points(baselines: Mapping[str, Sequence[Outcome]]) -> Iterator[Fault]:
 
 def crash_point(story: str, side: str, what: str, number: int) -> Fault:
     """The kill before or after the `number`-th write of a kind, such as `patch deployments/scale`."""
-    inject = partial(_killed, side=side, what=what, number=number)
     return Fault(
         "B2",
         f"killed {side} {what} #{number}",
-        inject,
+        _killed(side, what, number),
         stories=(story,),
         moments=(START,),
         seconds=UNTIL_THE_END,
         expected=Expected(restarts=(1, 1), events_may_be_lost=True, status_writes=5),
+        kind=f"killed {side} `{what}`",
     )
 
 
-def _killed(run: Run, *, side: str, what: str, number: int) -> AbstractAsyncContextManager[None]:
-    async def kill(asked: Asked, forward: Forward) -> Answer:
-        if side == "after":
-            await forward(asked)
-        run.outcome.happened = True
-        run.kept.kill()  # whose connection ends by that, and this request with it
-        return CUT
-
+def _killed(side: str, what: str, number: int) -> Inject:
     @asynccontextmanager
-    async def injected() -> AsyncIterator[None]:
+    async def injected(run: Run) -> AsyncIterator[None]:
+        """Each such write that a story makes, one run for each of them."""
+
+        async def kill(asked: Asked, forward: Forward) -> Answer:
+            if side == "after":
+                await forward(asked)
+            run.outcome.happened = True
+            run.kept.kill()  # whose connection ends by that, and this request with it
+            return CUT
+
         run.outcome.happened = False
         with ruled(run, lambda asked: (asked.what, asked.number) == (what, number), kill):
             yield
 
-    return injected()
+    return injected
