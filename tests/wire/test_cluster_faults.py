@@ -21,6 +21,7 @@ from consumer_autoscaler.cluster.errors import (
 )
 from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
 from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.lease import Lease
 from consumer_autoscaler.cluster.targets import Targets
 from consumer_autoscaler.decision.reasons import EventReason
 
@@ -123,6 +124,20 @@ class TestCalls:
         server.faults["get deployments/scale"] = Fault(200, body=body)
         with pytest.raises(KubeUnreachable):
             await kube.get_scale(KEY)
+
+    async def test_a_lease_that_cannot_be_reached_in_time_says_so(
+        self, server: FakeApiServer, kube: Kube, caplog: pytest.LogCaptureFixture
+    ):
+        """Whichever limit comes first, the call's own or the one of the whole attempt: the log has the reason."""
+        server.faults["get leases"] = Fault()
+        times = {"duration_seconds": 0.3, "renew_deadline_seconds": 0.2, "retry_seconds": 0.05}
+        lease = Lease(kube, namespace="shop", name="l", identity="a", wall_clock=time.time, **times)
+        waiting = asyncio.create_task(lease.__aenter__())
+        await eventually(lambda: sum("lease=unreachable" in message for message in caplog.messages) >= 3)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        said = [message.partition("error=")[2] for message in caplog.messages if "lease=unreachable" in message]
+        assert all("no answer within" in each for each in said), said
 
     async def test_a_namespace_that_is_being_deleted_is_told_apart(self, server: FakeApiServer, kube: Kube):
         """403 with that cause needs no right to be added."""

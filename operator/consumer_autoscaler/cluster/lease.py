@@ -129,7 +129,8 @@ class Lease:
             await self._look(limit_seconds)
             return False
         except (KubeError, TimeoutError) as error:
-            log.warning("lease=unreachable name=%s/%s held=%s error=%s", self._namespace, self._name, self.held, error)
+            why = str(error) or f"no answer within {limit_seconds:.3g} s"  # a TimeoutError says nothing
+            log.warning("lease=unreachable name=%s/%s held=%s error=%s", self._namespace, self._name, self.held, why)
             return False
         self._see(written)
         self._renewed_at = started
@@ -140,7 +141,8 @@ class Lease:
             async with asyncio.timeout(limit_seconds):
                 await self._read(limit_seconds)
         except (KubeError, TimeoutError) as error:
-            log.warning("lease=unreachable name=%s/%s error=%s", self._namespace, self._name, error)
+            why = str(error) or f"no answer within {limit_seconds:.3g} s"
+            log.warning("lease=unreachable name=%s/%s error=%s", self._namespace, self._name, why)
 
     async def _read(self, limit_seconds: float) -> None:
         try:
