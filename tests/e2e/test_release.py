@@ -53,6 +53,12 @@ async def test_an_upgrade_and_a_rollback_under_load_lose_and_repeat_nothing(
     await asyncio.to_thread(delete, cluster, site)
 
 
+def test_helms_own_test_passes(cluster: Cluster, release: Release) -> None:
+    """`helm test`: a pod waits until the operator has reported a resource that only observes."""
+    said = cluster.helm("test", release.name, "-n", release.namespace, "--timeout", "120s")
+    assert "Phase:          Succeeded" in said
+
+
 async def test_uninstalled_it_leaves_workloads_and_resources_as_they_are(
     bed: Bed, cluster: Cluster, release: Release
 ) -> None:

@@ -26,7 +26,7 @@ CRD = "CustomResourceDefinition"
 RELEASE_WORKFLOW = (REPOSITORY / ".github/workflows/release.yaml").read_text()
 TEST_WORKFLOW = (REPOSITORY / ".github/workflows/test.yaml").read_text()
 E2E_WORKFLOW = (REPOSITORY / ".github/workflows/e2e.yaml").read_text()
-KIND = "".join((REPOSITORY / "tests/e2e" / name).read_text() for name in ("kind.sh", "values.sh"))
+KIND = "".join((REPOSITORY / "tests/e2e" / name).read_text() for name in ("manifests.sh", "values.sh"))
 
 DROPPED = {
     "config checksum annotation": "there is no configuration file: settings are arguments, so a change is a new pod",
@@ -212,7 +212,8 @@ ROWS: dict[str, Callable[[], object]] = {
     ),
     "kind install in CI": lambda: (
         all(f"helm {step}" in KIND for step in ("install", "test", "upgrade", "rollback"))
-        and all(f"tests/e2e/{script}" in E2E_WORKFLOW for script in ("kind.sh", "values.sh"))
+        and all(f"tests/e2e/{script}" in E2E_WORKFLOW for script in ("manifests.sh", "values.sh"))
+        and "make e2e" in E2E_WORKFLOW
     ),
     # how it is published
     "Artifact Hub annotations": lambda: {f"artifacthub.io/{name}" for name in ARTIFACT_HUB} <= set(ANNOTATIONS),
