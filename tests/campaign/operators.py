@@ -17,9 +17,8 @@ from bed.operator import NAMESPACE, Operator
 from bed.paths import REPOSITORY
 
 RESTART_SECONDS = 0.5
-# As short as works under load, so that what a killed operator leaves behind is not waited for long.
-LEASE_SECONDS = 10
-BLOCK_SECONDS = 12.0  # longer than such a Lease is waited for
+LEASE_SECONDS = 15  # as it is by default
+BLOCK_SECONDS = 17.0  # longer than such a Lease is waited for
 
 
 class KeptOperator:

@@ -159,6 +159,18 @@ class Run:
             self.site.kafka.bootstrap, self.site.topics[0], dict(enumerate(per_partition))
         )
 
+    async def holds(self) -> None:
+        """The count stays as it is for some polls of an operator that works, of one that was just started too."""
+        count = self.site.counts[-1]
+        await asyncio.sleep(1)  # in which one that is to be killed for its last write is
+
+        async def works() -> bool:
+            each = (self.kept, *self.others)
+            return any([await asyncio.to_thread(kept.operator.get, "/readyz") == (200, "working") for kept in each])
+
+        await eventually(works, self.within_seconds)
+        await self.site.holds(count, polls=HOLD_POLLS)
+
     async def work_off(self) -> None:
         """The group has done all that was produced."""
         ends = await kafka_admin.end_offsets(self.site.kafka.bootstrap, self.site.topics[0])

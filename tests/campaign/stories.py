@@ -1,8 +1,8 @@
 """The stories in which faults happen: what changes around a consumer group, and the counts that must come of it.
 
 A story waits for each of its counts before it goes on, so its counts are the same however slow a fault makes it. It
-passes moments; at one of them the run begins its fault. A cooldown of ten minutes makes a step that is made twice
-visible, and so does a `maxStep` below what the load asks for.
+passes moments; at one of them the run begins its fault. The load asks for more than `maxStep` allows, so a second step
+within the cooldown of ten minutes would be made at once by whoever does not know of the first.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ async def _up(run: Run) -> None:
     await run.moment("loaded")
     await run.until_replicas(3)
     await run.moment("scaled")
+    await run.holds()
     await run.work_off()
 
 
@@ -74,6 +75,7 @@ async def _paused_and_resumed(run: Run) -> None:
     await run.moment("resumed")
     await run.until_replicas(3)
     await run.moment("scaled")
+    await run.holds()
     await run.work_off()
 
 

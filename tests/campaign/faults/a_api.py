@@ -156,7 +156,7 @@ FAULTS = (
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
     Fault("A1", "gone for 30 min", _gone, seconds=(1800, 1800),
           expected=Expected(restarts=(1, 1), events=FAILED, events_may_be_lost=True, status_writes=5)),
-    Fault("A1", "silent", _silent, seconds=(1, 4), expected=Expected(events=FAILED)),
+    Fault("A1", "silent", _silent, seconds=(1, 5), expected=Expected(events=FAILED)),
     Fault("A2", "slow", _slow, seconds=(4, 10), flags=SHORT),
     Fault("A2", "scale unanswered", _scale_unanswered, seconds=UNTIL_THE_END, moments=BEFORE_A_SCALE,
           expected=Expected(events=FAILED)),
