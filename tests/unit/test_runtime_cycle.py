@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.fakes.fleet import START, Lone, Reading, body, reading
 
 from consumer_autoscaler.cluster.kube import FreshScale, KubeUnreachable, TargetKey
@@ -54,6 +55,7 @@ class _Target:
 
     def __init__(self, operator: Lone) -> None:
         self.replicas, self.scaled_at = 2, None
+        self.watch_is_behind = False
         self.asked, self.told = asyncio.Event(), asyncio.Event()
         self.events: list[str] = []
         self.bodies: dict[str, Any] = {}
@@ -61,7 +63,7 @@ class _Target:
             setattr(operator.cluster, name, getattr(self, name))
 
     def get(self, key: TargetKey) -> TargetView:
-        n = self.replicas
+        n = 2 if self.watch_is_behind else self.replicas
         return TargetView(uid="t", replicas=n, ready=n, rolling=False, selector="", scaled_at=self.scaled_at)
 
     async def get_resource(self, _: str, name: str) -> Any:
@@ -79,8 +81,12 @@ class _Target:
         self.events.append(reason)
 
 
-async def test_a_scaling_is_ours_although_the_spec_was_edited_before_its_answer_came() -> None:
-    """The autoscaler of the new generation knows what the one before was about to write: nobody else did it."""
+@pytest.mark.parametrize("watch_is_behind", [False, True])
+async def test_a_scaling_is_ours_although_the_spec_was_edited_before_its_answer_came(watch_is_behind: bool) -> None:
+    """The autoscaler of the new generation knows what the one before was about to write: nobody else did it.
+
+    Where the watch tells of it late, the new one is about to write the same, and finds it done.
+    """
     operator = Lone(lambda _, at: reading(at, done=100, lag=30), lambda _: None)
     target = _Target(operator)
     first = body("a", mode="Active", objective={"lagPerReplica": 40}, minReplicas=1)
@@ -90,8 +96,11 @@ async def test_a_scaling_is_ours_although_the_spec_was_edited_before_its_answer_
     ticking = asyncio.create_task(operator.tick())
     await asyncio.wait_for(target.asked.wait(), 10)
     target.bodies["a"] = edited
+    target.watch_is_behind = watch_is_behind
     operator.fleet.observe(edited)  # while the answer is under way
     await ticking
+    await operator.tick()
+    target.watch_is_behind = False
     await operator.tick()
     (now,) = operator.fleet
     assert now.history.replicas == target.replicas > 2

@@ -30,11 +30,15 @@ _RETRY_SECONDS = 0.5
 
 
 class ApiError(Exception):
-    """The API server refused (`status` is the HTTP code) or could not be reached (`status` is None)."""
+    """The API server refused (`status` is the HTTP code) or could not be reached (`status` is None).
 
-    def __init__(self, status: int | None, message: str) -> None:
+    `answer` is all that the server said.
+    """
+
+    def __init__(self, status: int | None, message: str, answer: str = "") -> None:
         super().__init__(f"{status or 'unreachable'}: {message}")
         self.status = status
+        self.answer = answer
 
 
 class KubeApi:
@@ -87,7 +91,7 @@ class KubeApi:
             ) as response:
                 text = await response.text()
                 if response.status >= 400:
-                    raise ApiError(response.status, f"{method} {path}: {text[:300]}")
+                    raise ApiError(response.status, f"{method} {path}: {text[:300]}", text)
                 found: dict[str, Any] = json.loads(text)
                 return found
         except (aiohttp.ClientError, TimeoutError) as error:
