@@ -47,8 +47,8 @@ bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag
 fuzz: install    ## Bad inputs for every parser: N=200000 of them, SEED=1 the first
 	$(BIN)/python -m tests.fuzz $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
-campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time
-	$(BIN)/python -m tests.campaign $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RUNS),--parallel $(RUNS))
+campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time (KEEP=1 keeps the results for the page)
+	$(BIN)/python -m tests.campaign $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RUNS),--parallel $(RUNS)) $(if $(KEEP),--keep)
 
 lint: install    ## Linters, types, import contracts
 	$(BIN)/ruff check .
@@ -77,6 +77,7 @@ docs: install    ## The documentation as a site, in build/site
 	$(BIN)/python -m pages.settings > docs/settings.md
 	$(BIN)/python -m pages.metrics > docs/metrics.md
 	$(BIN)/python -m pages.alerts > docs/alerts.md
+	$(BIN)/python -m pages.reliability > docs/reliability.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:           ## Remove what was built here; the cache outside of the repository stays

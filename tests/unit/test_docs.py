@@ -18,7 +18,7 @@ import yaml
 from bed.paths import REPOSITORY
 from consumer_autoscaler.decision import reasons
 from consumer_autoscaler.resource.spec import parse
-from pages import alerts, metrics, resource, settings
+from pages import alerts, metrics, reliability, resource, settings
 from pages.blocks import block_with, blocks
 from pages.nav import expanded
 
@@ -109,6 +109,7 @@ def test_the_words_are_spelled_right() -> None:
         ("settings", settings.render),
         ("metrics", metrics.render),
         ("alerts", alerts.render),
+        ("reliability", reliability.render),
     ],
 )
 def test_pages_that_are_generated_are_up_to_date(name: str, render: Callable[[], str]) -> None:

@@ -39,6 +39,10 @@ and Kafka broker, each run with an operator process of its own. It compares ever
 have, the scale writes and status writes in the API server's audit log, the Events, the conditions at the end, and what
 is left of the resource when it is deleted: series, open files, an operator that does not end in order. What a fault may
 change is said beforehand; every other difference is a finding.
+
+Between each operator and the real servers is a proxy that understands what is asked. It delays, cuts, holds back, and
+loses answers after the real server has done its work; where it can, it makes the real server refuse: a token that is
+spoilt (401), an account without rights (403), a rival's write just before (409), a version of long ago (410).
 """
 
 FOUND = """
