@@ -11,13 +11,10 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from tests.fakes.proxy import Proxy
 from tests.integration.site import Site, members, own_lease
 from tests.integration.support import Aside, Bed, Together, bed_on, eventually, operator_on
 
@@ -34,56 +31,6 @@ together = Together()
 LEASE_SECONDS = 3
 TWO_AT_ONCE = {"scaleUp": {"cooldownSeconds": 600, "maxStep": 2}}  # a second step would be seen
 SHORT_LEASE = ("--lease-duration-seconds", str(LEASE_SECONDS))
-
-
-@asynccontextmanager
-async def behind_proxy(controlplane: ControlPlane, folder: Path) -> AsyncIterator[tuple[Proxy, tuple[str, ...]]]:
-    """A proxy before the API server, and the flags for an operator that reaches it only that way."""
-    address = urlsplit(controlplane.server)
-    assert address.hostname is not None
-    assert address.port is not None
-    direct = await asyncio.to_thread(controlplane.kubeconfig_for, NAMESPACE, SERVICE_ACCOUNT)
-    async with Proxy(address.hostname, address.port) as proxy:
-        path = folder / f"proxied-{proxy.port}.yaml"
-        path.write_text(direct.read_text().replace(controlplane.server, f"https://127.0.0.1:{proxy.port}"))
-        yield proxy, ("--kubeconfig", str(path))
-
-
-@together
-async def test_killed_between_scale_and_status_it_makes_no_second_step(bed: Bed) -> None:
-    """What the status does not know of a scaling, the target's managedFields tell: the cooldown holds after all."""
-    site = await Site.open(bed, "crash", partitions=6, replicas=1, scaling=TWO_AT_ONCE, spec={"minReplicas": 1})
-    flags = own_lease(site)
-    async with members(site):
-        async with (
-            behind_proxy(bed.controlplane, bed.controlplane.folder) as (proxy, through),
-            operator_on(bed, *flags, *through, name="crash-1") as first,
-        ):
-            await site.until_condition("SourceHealthy", "True", "Valid")
-            await site.holds(1, polls=2)  # whatever was to be written is
-            # A request needs half a second to arrive, an answer nothing: so there is time to kill it in between.
-            proxy.delay_seconds = 0.5
-            await site.produce(2, 2, 2, 2, 2, 2)
-            await site.until_replicas(3)
-            proxy.freeze()
-            first.process.send(signal.SIGKILL)
-            proxy.cut()
-            await asyncio.to_thread(first.stop)
-        status = await site.status()
-        assert "lastScaleTime" not in status, "the status was written before the kill: the test has missed its moment"
-        assert status["replicas"]["current"] == 1
-        await eventually(lambda: bed.witness.ready[site.name] == 3)
-
-        async with operator_on(bed, *flags, name="crash-2"):
-            await eventually(lambda: _cooling_down(site))
-            await site.holds(3)
-    assert site.counts == [1, 3]
-    assert len(await asyncio.to_thread(site.scale_writes)) == 1
-
-
-async def _cooling_down(site: Site) -> bool:
-    status = await site.status()
-    return status["decision"]["reason"] == "HoldCooldown" and "lastScaleTime" in status
 
 
 @together
