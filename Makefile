@@ -47,7 +47,7 @@ bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag
 fuzz: install    ## Bad inputs for every parser: N=200000 of them, SEED=1 the first
 	$(BIN)/python -m tests.fuzz $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
 
-campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=3 runs of each fault, RUNS=10 at the same time (KEEP=1 keeps the results for the page)
+campaign: parts  ## The fault campaign: ROWS=A1,B2 for some rows, SEEDS=4 runs of each fault, RUNS=8 at the same time (KEEP=1 keeps the results for the page)
 	$(BIN)/python -m tests.campaign $(if $(ROWS),--rows $(ROWS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(RUNS),--parallel $(RUNS)) $(if $(KEEP),--keep)
 
 lint: install    ## Linters, types, import contracts

@@ -1,6 +1,6 @@
 """The fault campaign: scripted stories with and without faults, on a real API server and a real broker.
 
-    make campaign [ROWS=A1,B2] [SEEDS=3] [RUNS=10]
+    make campaign [ROWS=A1,B2] [SEEDS=4] [RUNS=8]
 
 A *story* (`stories.py`) changes the load or the resource and waits for the counts that must come of it. A *fault*
 (`faults/`, a file for each letter of the checklist) is injected at a moment of the story that the seed chooses. Each

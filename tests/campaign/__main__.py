@@ -1,4 +1,4 @@
-"""`python -m tests.campaign [--rows A1,B2] [--seeds 3] [--parallel 10]`: the campaign, or rows of it.
+"""`python -m tests.campaign [--rows A1,B2] [--seeds 4] [--parallel 8]`: the campaign, or rows of it.
 
 Progress goes to standard error, every run to build/campaign/runs.jsonl, and the last line of standard output is one
 JSON object. Exit status 0: no run has a finding; 1: some have.
@@ -75,10 +75,10 @@ async def campaign(
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--rows", default="", help="such as A1,B; all when not given")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each fault")
+    parser.add_argument("--seeds", type=int, default=4, help="runs of each fault")
     parser.add_argument("--faults", default="", help="of those rows, only faults whose name has this in it")
     parser.add_argument("--longest-seconds", type=float, default=3600, help="no faults that may last for longer")
-    parser.add_argument("--parallel", type=int, default=10, help="runs at the same time")
+    parser.add_argument("--parallel", type=int, default=8, help="runs at the same time")
     parser.add_argument("--crashes", type=int, default=1, help="runs of each crash point of row B2")
     parser.add_argument("--keep", action="store_true", help="keep the results for the page about reliability")
     options = parser.parse_args(arguments)

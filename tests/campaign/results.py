@@ -1,6 +1,6 @@
 """What the last runs of each row came to, kept in `results.json` for the page about reliability.
 
-A run of some rows renews those rows only, so each row has a date of its own.
+A run of some faults renews those only, so each has a date of its own.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def figures(outcomes: Sequence[Outcome], seconds: float) -> dict[str, int]:
 
 
 def keep(faults: Sequence[Fault], outcomes: Sequence[Outcome], today: date, file: Path = FILE) -> None:
-    """Renews the rows of these faults."""
-    rows: dict[str, Any] = json.loads(file.read_text())["rows"] if file.exists() else {}
+    """Renews what is kept of these faults; of those that are no more it is taken away by hand."""
+    rows: dict[str, list[Any]] = json.loads(file.read_text())["rows"] if file.exists() else {}
     for row in {fault.row for fault in faults}:
-        kinds = {kind: [f for f in faults if f.row == row and f.kind == kind] for kind in _kinds(faults, row)}
-        rows[row] = {
-            "date": today.isoformat(),
-            "faults": [_fault(row, kind, members, outcomes) for kind, members in kinds.items()],
-        }
+        kept = {each["fault"]: each for each in rows.get(row, ())}
+        for kind in _kinds(faults, row):
+            members = [fault for fault in faults if fault.row == row and fault.kind == kind]
+            kept[kind] = {**_fault(row, kind, members, outcomes), "date": today.isoformat()}
+        rows[row] = list(kept.values())
     text = json.dumps({"rows": dict(sorted(rows.items()))}, indent=1, ensure_ascii=False)
     file.write_text(f"{text}\n")
 

@@ -59,8 +59,8 @@ FOUND = """
 
 def render() -> str:
     """The page."""
-    rows: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
-    faults = [fault for row in rows.values() for fault in row["faults"]]
+    rows: Mapping[str, list[Any]] = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    faults = [fault for row in rows.values() for fault in row]
     totals = {
         name: sum(fault[name] for fault in faults)
         for name in ("runs", "wrong_scale_writes", "double_steps", "stuck", "leaked")
@@ -74,11 +74,11 @@ def render() -> str:
             parts.append(f"\n## {title}\n\n")
             parts.append("| Row | Fault | Runs | Lasts | Restarts | Other differences allowed | Findings | Of |\n")
             parts.append("|---|---|---|---|---|---|---|---|\n")
-            parts += [_line(name, row["date"], fault) for name, row in mine.items() for fault in row["faults"]]
+            parts += [_line(name, fault) for name, row in mine.items() for fault in row]
     return "".join(parts)
 
 
-def _line(name: str, ran: str, fault: Mapping[str, Any]) -> str:
+def _line(name: str, fault: Mapping[str, Any]) -> str:
     allowed = [f"Event `{reason}`" for reason in fault["events_may_come"]]
     allowed += ["lost Events"] if fault["events_may_be_lost"] else []
     findings = [
@@ -94,13 +94,13 @@ def _line(name: str, ran: str, fault: Mapping[str, Any]) -> str:
     findings += fault["differences"]
     cells = (
         name,
-        f"**{fault['fault']}**: {fault['what']}",
+        f"**{fault['fault']}**{': ' if fault['what'] else ''}{fault['what']}",
         str(fault["runs"]),
         _span(fault["seconds"], " s"),
         _span(fault["restarts"], ""),
         ", ".join(allowed),
         "; ".join(findings) or "none",
-        ran,
+        fault["date"],
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
