@@ -52,6 +52,8 @@ class Outcome:
     """All that the operator tried to write, by verb and resource, as the proxy saw it."""
     conditions: list[Condition] = field(default_factory=list)
     restarts: int = 0
+    repeats: int = 0
+    """How many runs before this one did not count, because the machine was too busy."""
     open_files: int = 0
     stuck: str = ""
     leaked: str = ""
@@ -68,6 +70,7 @@ class Outcome:
         """A line for people."""
         words = [f"{self.row} {self.fault}: {self.story} #{self.seed} at {self.moment}"]
         words += [f"{self.took_seconds:.0f} s", str(self.counts)]
+        words += [f"after {self.repeats} on a starved machine"] if self.repeats else []
         words += ["did not happen"] if not self.happened else []
         words += [f"STUCK {self.stuck}"] if self.stuck else []
         words += [f"LEAKED {self.leaked}"] if self.leaked else []
@@ -84,7 +87,7 @@ def judge(outcome: Outcome, baselines: Sequence[Outcome], expected: Expected, co
     """Writes into the outcome what is wrong with it."""
     wanted = list(expected.counts or counts)
     outcome.wrong_scale_writes, outcome.double_steps = _surplus(outcome.counts, wanted)
-    repeated = outcome.scale_writes - (len(outcome.counts) - 1)
+    repeated = outcome.scale_writes - max(0, len(outcome.counts) - 1)
     if repeated > 0:
         outcome.double_steps += repeated
     if not outcome.stuck and outcome.counts[-1:] != wanted[-1:]:

@@ -29,6 +29,7 @@ def figures(outcomes: Sequence[Outcome], seconds: float) -> dict[str, int]:
         "leaked": sum(bool(each.leaked) for each in outcomes),
         "differences": sum(bool(each.differences) for each in outcomes),
         "not_happened": sum(not each.happened for each in outcomes),
+        "repeats": sum(each.repeats for each in outcomes),
         "seconds": round(seconds),
     }
 

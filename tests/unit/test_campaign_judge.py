@@ -52,6 +52,11 @@ def test_who_does_not_arrive_is_stuck() -> None:
     assert judged(outcome(1)).stuck == "ended at [1], not at [1, 3]"
 
 
+def test_who_did_not_even_begin_has_written_nothing() -> None:
+    found = judged(outcome(scale_writes=0, stuck="no broker"))
+    assert (found.wrong_scale_writes, found.double_steps, found.stuck) == (0, 0, "no broker")
+
+
 @pytest.mark.parametrize(
     ("named", "words"),
     [
