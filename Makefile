@@ -41,7 +41,7 @@ e2e: install     ## The image, the chart and real pods on kind (KEEP=1 leaves th
 e2e-down: install ## Delete that cluster, and end the Docker engine that was started for it
 	$(BIN)/python -m kind down
 
-bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000) | specs (N=100000) | soak (N=75, minutes)
+bench: parts     ## A benchmark: BENCH=reaction | promise | fleet (N=1000) | lag (PEERS=1) | policies | diagnosis | scrape (N=10000) | specs (N=100000) | neighbours (N=1000) | soak (N=75, minutes)
 	$(BIN)/python -m tests.bench $(BENCH) $(if $(N),--n $(N)) $(if $(PEERS),--peers)
 
 fuzz: install    ## Bad inputs for every parser: N=200000 of them, SEED=1 the first

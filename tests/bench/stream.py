@@ -29,7 +29,7 @@ from bed.kafka_admin import Topic, create_topics
 
 _SESSION_MS = 900_000  # a group that need not commit lives as long as a benchmark
 _NEVER_MS = 24 * 3_600_000  # no metadata refresh of our own among the requests that are counted
-_TIMEOUT_SECONDS = 120.0
+_TIMEOUT_SECONDS = 300.0
 _PARALLEL_JOINS = 12  # a broker works on one request of a connection at a time, so more would only queue
 
 

@@ -56,7 +56,7 @@ async def _cut(run: Run) -> AsyncIterator[None]:
     assert run.kafka.accepted < 400, f"{run.kafka.accepted} connections"
 
 
-def _answers_changed(key: int, change: Callable[[Run], kafka.Change]) -> Injection:
+def _answers_changed(key: int, what: str, change: Callable[[Run], kafka.Change]) -> Injection:
     @asynccontextmanager
     async def changed(run: Run) -> AsyncIterator[None]:
         before = run.kafka.met[key]
@@ -65,6 +65,7 @@ def _answers_changed(key: int, change: Callable[[Run], kafka.Change]) -> Injecti
         run.kafka.changed = {}
         run.outcome.happened = run.kafka.met[key] > before
 
+    changed.__doc__ = what
     return changed
 
 
@@ -94,6 +95,7 @@ async def _one_kind_unanswered(run: Run) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _partitions_added(run: Run) -> AsyncIterator[None]:
+    """The topic gets three partitions more, for which nobody has committed."""
     await kafka_admin.add_partitions(run.site.kafka.bootstrap, run.site.topics[0], PARTITIONS + 3)
     yield
 
@@ -174,6 +176,19 @@ async def _stuck_partition(run: Run) -> AsyncIterator[None]:
     await run.work_off()
 
 
+_LOADS = _answers_changed(
+    kafka.OFFSET_FETCH,
+    "The group's coordinator has just become that and is still loading its commits.",
+    _group_error(COORDINATOR_LOADS),
+)
+_MOVED = _answers_changed(
+    kafka.OFFSET_FETCH, "The broker says that another one coordinates the group.", _group_error(NOT_COORDINATOR)
+)
+_NO_LEADER = _answers_changed(
+    kafka.LIST_OFFSETS,
+    "One partition has no leader; the others are read, and are not the whole lag.",
+    _one_partition_without_leader,
+)
 SHORT = ("--request-timeout-seconds", "2")
 _AWAY = Expected(events=frozenset({"SourceFailed", "SourceRecovered"}), status_writes=12)
 _LONG = (4.0, 10.0)
@@ -183,11 +198,11 @@ FAULTS = (
     Fault("C1", "broker hangs", _hangs, seconds=_LONG, expected=_AWAY, flags=SHORT),
     Fault("C1", "broker slow", _slow, seconds=_LONG, expected=_AWAY, flags=SHORT),
     Fault("C1", "connections cut", _cut, seconds=_LONG, expected=_AWAY, flags=SHORT),
-    Fault("C2", "coordinator loads", _answers_changed(kafka.OFFSET_FETCH, _group_error(COORDINATOR_LOADS)),
+    Fault("C2", "coordinator loads", _LOADS,
           seconds=_LONG, expected=_AWAY, flags=SHORT),
-    Fault("C2", "coordinator moved", _answers_changed(kafka.OFFSET_FETCH, _group_error(NOT_COORDINATOR)),
+    Fault("C2", "coordinator moved", _MOVED,
           seconds=_LONG, expected=_AWAY, flags=SHORT),
-    Fault("C2", "one partition without a leader", _answers_changed(kafka.LIST_OFFSETS, _one_partition_without_leader),
+    Fault("C2", "one partition without a leader", _NO_LEADER,
           seconds=_LONG, expected=_AWAY, flags=SHORT),
     Fault("C2", "answers torn", _torn, seconds=_LONG, expected=_AWAY, flags=SHORT),
     Fault("C2", "one kind unanswered", _one_kind_unanswered, seconds=_LONG, expected=_AWAY, flags=SHORT),

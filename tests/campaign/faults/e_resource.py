@@ -94,6 +94,7 @@ def _edited_and_back(*edits: Mapping[str, Any]) -> Callable[[Run], AbstractAsync
             edit = copy.deepcopy(dict(run.chance.choice(edits)))
         yield
 
+    edited.__doc__ = "Edited and taken back, some times in quick succession, also in mid-poll."
     return edited
 
 
