@@ -13,8 +13,10 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TextIO
 
 from tests.campaign.faults import FAULTS
 from tests.campaign.faults.crashes import crash_points
@@ -34,42 +36,53 @@ FOLDER = REPOSITORY / "build" / "campaign"
 LONG_SECONDS = 100.0
 
 
-async def campaign(
-    faults: Sequence[Fault], *, seeds: int, parallel: int, crashes: int = 0
-) -> tuple[list[Fault], list[Outcome]]:
-    """All of it, on parts of its own: which faults there were at last, and what came of them."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    outcomes: list[Outcome] = []
-    slots = asyncio.Semaphore(parallel)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "runs.jsonl").open("w") as sink, ControlPlane() as plane, Kwok(plane), Kafka() as kafka:
-        async with bed_on(plane, kafka) as bed:
-            await bed.aside(install, plane)
-            async with World(bed) as world:
+@dataclass(slots=True)
+class Campaign:
+    """All of it, on parts of its own. `faults` and `outcomes` are what there is so far, also when it is interrupted."""
 
-                def tell(outcome: Outcome) -> None:
-                    outcomes.append(outcome)
-                    sink.write(json.dumps(outcome.as_json()) + "\n")
-                    sink.flush()
-                    print(f"{time.strftime('%H:%M:%S')} {outcome.text()}", file=sys.stderr, flush=True)
+    faults: list[Fault]
+    seeds: int
+    parallel: int
+    crashes: int
+    """Runs of each crash point; none with 0."""
+    outcomes: list[Outcome] = field(default_factory=list)
 
-                async def one(fault: Fault, seed: int) -> None:
-                    if LONG_SECONDS <= fault.seconds[0] < math.inf:  # nearly all of it is waiting
-                        tell(await world.run(fault, seed))
-                        return
-                    async with slots:
-                        tell(await world.run(fault, seed))
+    async def run(self) -> None:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with (FOLDER / "runs.jsonl").open("w") as sink, ControlPlane() as plane, Kwok(plane), Kafka() as kafka:
+            async with bed_on(plane, kafka) as bed:
+                await bed.aside(install, plane)
+                async with World(bed) as world:
+                    await self._run(world, sink)
 
-                used = set(STORIES) if crashes else {name for fault in faults for name in fault.stories}
-                await asyncio.gather(*(world.baseline(STORIES[name]) for name in sorted(used)))
-                for each in world.baselines.values():
-                    for outcome in each:
-                        tell(outcome)
-                points = [*crash_points(world.baselines)] if crashes else []
-                runs = [(fault, seed) for fault in faults for seed in range(seeds)]
-                runs += [(point, seed) for point in points for seed in range(crashes)]
-                await asyncio.gather(*(one(fault, seed) for fault, seed in runs))
-    return [*faults, *points], outcomes
+    async def _run(self, world: World, sink: TextIO) -> None:
+        def tell(outcome: Outcome) -> None:
+            self.outcomes.append(outcome)
+            sink.write(json.dumps(outcome.as_json()) + "\n")
+            sink.flush()
+            print(f"{time.strftime('%H:%M:%S')} {outcome.text()}", file=sys.stderr, flush=True)
+
+        slots = asyncio.Semaphore(self.parallel)
+
+        async def one(fault: Fault, seed: int) -> None:
+            if LONG_SECONDS <= fault.seconds[0] < math.inf:  # nearly all of it is waiting
+                tell(await world.run(fault, seed))
+                return
+            async with slots:
+                tell(await world.run(fault, seed))
+
+        used = set(STORIES) if self.crashes else {name for fault in self.faults for name in fault.stories}
+        await asyncio.gather(*(world.baseline(STORIES[name]) for name in sorted(used)))
+        for each in world.baselines.values():
+            for outcome in each:
+                tell(outcome)
+        runs = [(fault, seed) for fault in self.faults for seed in range(self.seeds)]
+        if self.crashes:
+            points = [*crash_points(world.baselines)]
+            runs += [(point, seed) for point in points for seed in range(self.crashes)]
+            self.faults += points
+        await asyncio.gather(*(one(fault, seed) for fault, seed in runs))
 
 
 def main(arguments: list[str]) -> int:
@@ -96,18 +109,14 @@ def main(arguments: list[str]) -> int:
     if not faults and not chosen("B2"):
         parser.error(f"no fault of the rows {options.rows}")
     begin = time.monotonic()
-    faults, outcomes = asyncio.run(
-        campaign(
-            faults,
-            seeds=options.seeds,
-            parallel=options.parallel,
-            crashes=options.crashes if chosen("B2") and not options.faults else 0,
-        )
-    )
+    crashes = options.crashes if chosen("B2") and not options.faults else 0
+    campaign = Campaign(faults, options.seeds, options.parallel, crashes)
+    with suppress(KeyboardInterrupt):  # what there is so far counts
+        asyncio.run(campaign.run())
     if options.keep:
-        keep(faults, outcomes, datetime.now(UTC).date())
-    print(json.dumps(figures(outcomes, time.monotonic() - begin)), flush=True)
-    return 1 if any(each.bad for each in outcomes) else 0
+        keep(campaign.faults, campaign.outcomes, datetime.now(UTC).date())
+    print(json.dumps(figures(campaign.outcomes, time.monotonic() - begin)), flush=True)
+    return 1 if any(each.bad for each in campaign.outcomes) else 0
 
 
 if __name__ == "__main__":

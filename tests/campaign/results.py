@@ -35,7 +35,9 @@ def figures(outcomes: Sequence[Outcome], seconds: float) -> dict[str, int]:
 
 
 def keep(faults: Sequence[Fault], outcomes: Sequence[Outcome], today: date, file: Path = FILE) -> None:
-    """Renews what is kept of these faults; of those that are no more it is taken away by hand."""
+    """Renews what is kept of those of the faults that were run; of faults that are no more it is taken away by hand."""
+    ran = {(each.row, each.fault) for each in outcomes}
+    faults = [fault for fault in faults if (fault.row, fault.name) in ran]
     rows: dict[str, list[Any]] = json.loads(file.read_text())["rows"] if file.exists() else {}
     for row in {fault.row for fault in faults}:
         kept = {each["fault"]: each for each in rows.get(row, ())}

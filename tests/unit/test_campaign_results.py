@@ -16,9 +16,10 @@ FIRST, SECOND = (fault for fault in FAULTS if fault.row == "A4")
 def test_what_was_not_run_again_stays_as_it_was(tmp_path: Path) -> None:
     """Each fault has the date of its own last run."""
     file = tmp_path / "results.json"
-    keep((FIRST, SECOND), [Outcome("A4", FIRST.name, "up", 0, counts=[1, 3])], date(2026, 1, 1), file)
+    both = [Outcome("A4", each.name, "up", 0, counts=[1, 3]) for each in (FIRST, SECOND)]
+    keep((FIRST, SECOND), both, date(2026, 1, 1), file)
     again = Outcome("A4", SECOND.name, "zero", 1, counts=[0, 2], stuck="waits", restarts=1)
-    keep((SECOND,), [again], date(2026, 1, 2), file)
+    keep((FIRST, SECOND), [again], date(2026, 1, 2), file)
     first, second = json.loads(file.read_text())["rows"]["A4"]
     assert (first["fault"], first["date"], first["runs"], first["stuck"]) == (FIRST.name, "2026-01-01", 1, 0)
     assert (second["fault"], second["date"], second["runs"], second["stuck"]) == (SECOND.name, "2026-01-02", 1, 1)
