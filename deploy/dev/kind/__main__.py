@@ -1,4 +1,7 @@
-"""python -m kind up | down: the suite's cluster with images and a broker, without the tests; and its end."""
+"""python -m kind up | down | ready: the suite's cluster with images and a broker, without the tests; and its end.
+
+`ready` ends with status 1, and says why, where `up` would have to build or pull images first or cannot run at all.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import sys
 from bed.fetch import PartUnavailable
 from kind.cluster import ClusterFailed
 from kind.engine import DockerFailed
-from kind.lifecycle import down, up
+from kind.lifecycle import down, not_ready, up
 
 
 def main(arguments: list[str]) -> int:
@@ -16,6 +19,10 @@ def main(arguments: list[str]) -> int:
             print(f"export KUBECONFIG={up().kubeconfig}")
         elif arguments == ["down"]:
             down()
+        elif arguments == ["ready"]:
+            reason = not_ready()
+            print(reason or "ready")
+            return 1 if reason else 0
         else:
             print(__doc__, file=sys.stderr)
             return 2

@@ -63,6 +63,17 @@ kubeadmConfigPatches:
   etcd:
     local:
       extraArgs: [{name: unsafe-no-fsync, value: "true"}]
+  # There is one of each, and one that waits for its own lease on a busy machine helps nobody.
+  controllerManager:
+    extraArgs: [{name: leader-elect, value: "false"}]
+  scheduler:
+    extraArgs: [{name: leader-elect, value: "false"}]
+- |
+  kind: InitConfiguration
+  timeouts: {kubernetesAPICall: 5m0s}
+- |
+  kind: JoinConfiguration
+  timeouts: {kubernetesAPICall: 5m0s}
 """
 # cgroupfs at the root, because a container's systemd does not own what is above; the score is for lack of a capability.
 _CONFIG_OF_OUR_NODE = """\
@@ -123,17 +134,18 @@ class Cluster:
             self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=180s", timeout_seconds=200)
 
     def delete(self) -> None:
-        self._kind("delete", "cluster", "--name", self.name, timeout_seconds=180)
+        self._kind("delete", "cluster", "--name", self.name, timeout_seconds=600)
 
-    def load(self, *images: str) -> None:
-        """Puts images of the engine into all nodes; those that are there already, by what was loaded before, stay."""
+    def load(self, *images: str, nodes: tuple[str, ...] = WORKERS) -> None:
+        """Puts images of the engine into these nodes; those that are there already, by what was loaded before, stay."""
         record = self.folder / "loaded.json"
         loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
         ids = {image: self.engine.docker("image", "inspect", "--format", "{{.Id}}", image).strip() for image in images}
         missing = [image for image in images if loaded.get(image) != ids[image]]
         if missing:
             with progress(f"loading {len(missing)} images into the nodes"):
-                self._kind("load", "docker-image", "--name", self.name, *missing, timeout_seconds=900)
+                where = ("--name", self.name, "--nodes", ",".join(nodes))
+                self._kind("load", "docker-image", *where, *missing, timeout_seconds=900)
             record.write_text(json.dumps({**loaded, **ids}))
 
     def kubectl(self, *arguments: str | Path, input: str | None = None, timeout_seconds: float = 60.0) -> str:

@@ -37,9 +37,6 @@ class Images:
     workload: str = WORKLOAD
     kafka: str = KAFKA
 
-    def all(self) -> tuple[str, ...]:
-        return self.operator, self.next_operator, self.workload, self.kafka
-
 
 def public_images(engine: Engine) -> bool:
     """Whether public images can be had here: asked by pulling the operator's base, unless that is here already."""

@@ -1,9 +1,10 @@
-"""The whole of it up, and down again."""
+"""The whole of it up, and down again; and whether that is a matter of a minute or two."""
 
 from __future__ import annotations
 
-from kind import broker, engine, images
-from kind.cluster import Cluster
+from bed.fetch import PartUnavailable
+from kind import broker, engine, images, nodeimage
+from kind.cluster import CONTROL_PLANE, Cluster
 
 
 def up() -> Cluster:
@@ -14,7 +15,8 @@ def up() -> Cluster:
     built = images.build(docker, public=public)
     if not cluster.exists():
         cluster.create(public=public)
-    cluster.load(*built.all())
+    cluster.load(built.kafka, nodes=(CONTROL_PLANE,))
+    cluster.load(built.operator, built.next_operator, built.workload)
     broker.start(cluster, built.kafka)
     return cluster
 
@@ -23,3 +25,15 @@ def down() -> None:
     """Deletes the cluster and ends our own engine; images stay in the engine."""
     Cluster(engine.engine()).delete()
     engine.stop()
+
+
+def not_ready() -> str:
+    """Why `up` would take long or fail here; empty when all that it needs is there."""
+    try:
+        docker = engine.engine()
+    except PartUnavailable as problem:
+        return str(problem)
+    nodes = docker.has_image(nodeimage.name()) or docker.has_image("kindest/node")
+    if not (nodes and docker.has_image(images.KAFKA)):
+        return "the images of the nodes and the broker are not in the engine yet; `make e2e` puts them there"
+    return ""
