@@ -15,7 +15,7 @@ from tests.integration.site import Site, members
 from tests.integration.support import Bed, Json, eventually
 
 from bed.paths import REPOSITORY
-from consumer_autoscaler.cluster.kube import AccessQuestion
+from consumer_autoscaler.cluster.objects import AccessQuestion
 from consumer_autoscaler.runtime.run import RIGHTS
 from kind import broker, images
 from kind.cluster import Cluster

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from consumer_autoscaler.cluster.kube import TargetKey
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.cluster.targets import TargetView
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import GroupReading, PartitionReading, ProcessingTime, Unavailable

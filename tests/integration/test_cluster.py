@@ -17,19 +17,11 @@ import pytest
 from tests.fakes.proxy import Proxy
 
 from bed.controlplane import ControlPlane
+from consumer_autoscaler.cluster.errors import Conflict, Forbidden, Invalid, KubeUnreachable, NotFound
 from consumer_autoscaler.cluster.events import BURST, EventRecorder, ObjectRef
-from consumer_autoscaler.cluster.kube import (
-    AccessQuestion,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Kube,
-    KubeUnreachable,
-    NotFound,
-    TargetKey,
-    managed_scale_time,
-)
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.cluster.lease import Lease
+from consumer_autoscaler.cluster.objects import AccessQuestion, TargetKey, managed_scale_time
 from consumer_autoscaler.cluster.targets import Targets
 from consumer_autoscaler.cluster.watch import Resync, watch
 from consumer_autoscaler.decision.reasons import EventReason

@@ -18,7 +18,7 @@ from consumer_autoscaler.cluster.errors import (
     Unauthorized,
     error_from_answer,
 )
-from consumer_autoscaler.cluster.kube import managed_scale_time
+from consumer_autoscaler.cluster.objects import managed_scale_time
 from consumer_autoscaler.cluster.targets import target_view
 
 

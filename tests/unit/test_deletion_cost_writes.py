@@ -9,7 +9,8 @@ import pytest
 
 from consumer_autoscaler.cluster.deletion_cost import GOES_FIRST, MOST_PATCHES, send_first
 from consumer_autoscaler.cluster.errors import Forbidden, KubeError, KubeUnreachable, NotFound
-from consumer_autoscaler.cluster.kube import Kube, Pod
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import Pod
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import GroupReading, PartitionReading
 from consumer_autoscaler.runtime import least_work

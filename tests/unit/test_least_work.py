@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer_autoscaler.cluster.kube import Pod
+from consumer_autoscaler.cluster.objects import Pod
 from consumer_autoscaler.decision.reasons import GroupState
 from consumer_autoscaler.decision.values import GroupReading, PartitionReading
 from consumer_autoscaler.runtime.least_work import least_work_first, pod_of

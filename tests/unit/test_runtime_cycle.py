@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.fakes.fleet import START, Lone, Reading, body, reading
 
-from consumer_autoscaler.cluster.kube import FreshScale, KubeUnreachable, TargetKey
+from consumer_autoscaler.cluster.errors import KubeUnreachable
+from consumer_autoscaler.cluster.objects import FreshScale, TargetKey
 from consumer_autoscaler.cluster.targets import TargetView
 from consumer_autoscaler.decision.looks import SOON_SECONDS
 from consumer_autoscaler.decision.reasons import SourceReason

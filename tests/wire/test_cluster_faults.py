@@ -20,8 +20,9 @@ from consumer_autoscaler.cluster.errors import (
     Unauthorized,
 )
 from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
-from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.cluster.lease import Lease
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.cluster.targets import Targets
 from consumer_autoscaler.decision.reasons import EventReason
 

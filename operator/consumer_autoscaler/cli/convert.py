@@ -10,7 +10,8 @@ from pathlib import Path
 
 from consumer_autoscaler.cli.failures import CommandFailed, WrongUse
 from consumer_autoscaler.cli.to_cluster import Json, add_cluster_arguments, connected
-from consumer_autoscaler.cluster.kube import Kube, NotFound
+from consumer_autoscaler.cluster.errors import NotFound
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.convert import report
 from consumer_autoscaler.convert.documents import BadDocument, Documents, read
 from consumer_autoscaler.convert.everything import convert_all

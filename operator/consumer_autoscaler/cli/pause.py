@@ -7,7 +7,7 @@ import asyncio
 
 from consumer_autoscaler.cli.failures import CommandFailed, WrongUse
 from consumer_autoscaler.cli.to_cluster import add_cluster_arguments, add_resource_argument, connected, named
-from consumer_autoscaler.cluster.kube import NotFound
+from consumer_autoscaler.cluster.errors import NotFound
 from consumer_autoscaler.resource.pauses import ANNOTATIONS, PAUSED, PAUSED_REPLICAS, PAUSED_SCALE_IN, PAUSED_SCALE_OUT
 
 NAME, HELP = "pause", "stop the scaling of a resource, or keep it at a count"

@@ -21,7 +21,8 @@ from consumer_autoscaler.cli.to_cluster import (
     resource_of,
     resources_of,
 )
-from consumer_autoscaler.cluster.kube import Kube, KubeError
+from consumer_autoscaler.cluster.errors import KubeError
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.runtime.clock import steady_clock
 
 ASK_AGAIN_SECONDS = 1.0

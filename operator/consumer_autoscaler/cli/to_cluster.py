@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from consumer_autoscaler.cli.failures import CommandFailed, WrongUse
-from consumer_autoscaler.cluster.kube import CredentialsUnavailable, Forbidden, Kube, KubeError, NotFound
+from consumer_autoscaler.cluster.credentials import CredentialsUnavailable
+from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.resource.spec import GROUP, PLURAL
 
 Json = dict[str, Any]

@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from consumer_autoscaler.cluster.errors import NotFound
-from consumer_autoscaler.cluster.kube import Kube, Pod
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import Pod
 
 GOES_FIRST = "-1000"
 MOST_PATCHES = 50  # for one down; of more pods the controller chooses by its own rules

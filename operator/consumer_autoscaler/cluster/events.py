@@ -23,7 +23,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
-from consumer_autoscaler.cluster.kube import Conflict, Invalid, Json, Kube, KubeError, KubeUnreachable, NotFound
+from consumer_autoscaler.cluster.errors import Conflict, Invalid, KubeError, KubeUnreachable, NotFound
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.transport import Json
 from consumer_autoscaler.decision.reasons import EventReason
 
 log = logging.getLogger(__name__)

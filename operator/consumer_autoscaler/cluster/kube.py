@@ -10,124 +10,36 @@ import asyncio
 import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self
 from urllib.parse import quote
 
-from consumer_autoscaler.cluster.credentials import Credentials, CredentialsUnavailable
-from consumer_autoscaler.cluster.errors import (
-    Conflict,
-    Expired,
-    Forbidden,
-    Invalid,
-    KubeError,
-    KubeUnreachable,
-    NotFound,
-    Unauthorized,
+from consumer_autoscaler.cluster.credentials import Credentials
+from consumer_autoscaler.cluster.errors import Expired, Invalid, KubeUnreachable, NotFound
+from consumer_autoscaler.cluster.objects import (
+    FIELD_MANAGER,
+    POD_DELETION_COST,
+    TARGET_PLURALS,
+    AccessQuestion,
+    FreshScale,
+    Pod,
+    TargetKey,
+    UserInfo,
+    fresh_scale,
+    living,
+    pod_of,
 )
 from consumer_autoscaler.cluster.transport import Json, Transport
 from consumer_autoscaler.durations import Durations
 from consumer_autoscaler.resource.spec import GROUP, PLURAL, VERSION
 
-__all__ = [
-    "AccessQuestion",
-    "Conflict",
-    "CredentialsUnavailable",
-    "Expired",
-    "Forbidden",
-    "FreshScale",
-    "Invalid",
-    "Json",
-    "Kube",
-    "KubeError",
-    "KubeUnreachable",
-    "NotFound",
-    "Pod",
-    "TargetKey",
-    "TargetKind",
-    "Unauthorized",
-    "UserInfo",
-    "managed_scale_time",
-]
-
-FIELD_MANAGER = "consumer-autoscaler"
-POD_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 PAGE_SIZE = 500
 # A watch is ended by the server after this long and re-opened; the spread keeps many watches from moving in
 # step.
 WATCH_SECONDS = 290
 # The API server sends a bookmark about every minute; a stream without even that is dead (half-open TCP).
 WATCH_SILENCE_SECONDS = 75.0
-
-TargetKind = Literal["Deployment", "StatefulSet"]
-_TARGET_PLURALS: dict[str, str] = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class TargetKey:
-    """What is scaled: a Deployment or a StatefulSet of a namespace."""
-
-    namespace: str
-    kind: str
-    name: str
-
-    @property
-    def text(self) -> str:
-        """For log lines and messages: `deployment/shop/payments`."""
-        return f"{self.kind.lower()}/{self.namespace}/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class FreshScale:
-    """The `/scale` of a target as just read or written."""
-
-    replicas: int  # spec.replicas; the API leaves a zero out
-    resource_version: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    name: str
-    ip: str | None
-    ready: bool
-    deletion_cost: str | None = None  # the annotation as it is
-
-
-@dataclass(frozen=True, slots=True)
-class UserInfo:
-    """Whom a token belongs to, as a TokenReview says it."""
-
-    name: str
-    uid: str
-    groups: tuple[str, ...]
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessQuestion:
-    """One right: may somebody do `verb` on this? An empty namespace means all of them."""
-
-    verb: str
-    group: str
-    resource: str
-    subresource: str = ""
-    namespace: str = ""
-    name: str = ""
-
-    @property
-    def text(self) -> str:
-        """For messages: `patch deployments/scale.apps in all namespaces`."""
-        what = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
-        return f"{self.verb} {what}{'.' + self.group if self.group else ''} in {where}"
-
-    def attributes(self) -> Json:
-        fields = ("verb", "group", "resource", "subresource", "namespace", "name")
-        return {field: value for field in fields if (value := getattr(self, field))}
 
 
 class Kube:
@@ -205,7 +117,7 @@ class Kube:
     async def get_scale(self, key: TargetKey) -> FreshScale:
         """The replica count the target is asked to have, and the version a write must name."""
         resource, path = _target(key)
-        return _fresh_scale(await self._transport.request("get", f"{resource}/scale", f"{path}/scale"))
+        return fresh_scale(await self._transport.request("get", f"{resource}/scale", f"{path}/scale"))
 
     async def set_replicas(
         self, key: TargetKey, replicas: int, resource_version: str, *, field_manager: str = FIELD_MANAGER
@@ -216,19 +128,19 @@ class Kube:
         resource, path = _target(key)
         body: Json = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
         query = {"fieldManager": field_manager}
-        return _fresh_scale(
+        return fresh_scale(
             await self._transport.request("patch", f"{resource}/scale", f"{path}/scale", query=query, body=body)
         )
 
     async def list_targets(self, kind: str, namespace: str | None) -> tuple[list[Json], str]:
         """All targets of a kind, and the resourceVersion to watch from. Costly: once, then watch."""
-        return await self.list_objects("apps", "v1", _TARGET_PLURALS[kind], namespace)
+        return await self.list_objects("apps", "v1", TARGET_PLURALS[kind], namespace)
 
     def watch_targets(self, kind: str, namespace: str | None, resource_version: str) -> AsyncIterator[Json]:
         """Changes from a version on as `{"type", "object"}`, bookmarks among them; ends when the server ends
         it.
         """
-        return self.watch_objects("apps", "v1", _TARGET_PLURALS[kind], namespace, resource_version)
+        return self.watch_objects("apps", "v1", TARGET_PLURALS[kind], namespace, resource_version)
 
     # Objects of any type
 
@@ -269,7 +181,7 @@ class Kube:
         if not selector:
             raise Invalid("EmptySelector", "refusing to list every pod of a namespace as one target's")
         items, _ = await self._list("pods", _collection("", "v1", namespace, "pods"), query={"labelSelector": selector})
-        return [_pod(item) for item in items if _living(item)]
+        return [pod_of(item) for item in items if living(item)]
 
     async def set_deletion_cost(self, namespace: str, pod: str, cost: str | None) -> None:
         """Which of a ReplicaSet's pods go first (lower ones); None removes it. Needs a right of its own."""
@@ -449,7 +361,7 @@ def _collection(group: str, version: str, namespace: str | None, plural: str) ->
 
 
 def _target(key: TargetKey) -> tuple[str, str]:
-    plural = _TARGET_PLURALS.get(key.kind)
+    plural = TARGET_PLURALS.get(key.kind)
     if plural is None:
         raise Invalid("UnsupportedKind", f"a {key.kind} cannot be a target; a Deployment or StatefulSet can")
     return plural, f"{_collection('apps', 'v1', key.namespace, plural)}/{_segment(key.name)}"
@@ -457,42 +369,6 @@ def _target(key: TargetKey) -> tuple[str, str]:
 
 def _review(kind: str, spec: Json) -> Json:
     return {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-
-
-def _fresh_scale(body: Json) -> FreshScale:
-    metadata = body.get("metadata") or {}
-    replicas = (body.get("spec") or {}).get("replicas", 0)  # a zero is left out of the JSON
-    if not isinstance(replicas, int) or not metadata.get("resourceVersion"):
-        raise KubeUnreachable("BadAnswer", "the answer is not a Scale")
-    return FreshScale(replicas, str(metadata["resourceVersion"]), str(metadata.get("uid") or ""))
-
-
-def managed_scale_time(target: Json, field_manager: str = FIELD_MANAGER) -> float | None:
-    """A time not before our last scaling (seconds since the epoch); None when the present count is not ours.
-
-    Read from managedFields: our entry for `/scale` is there until somebody else sets another count. The API server
-    (seen with 1.36) writes no time into entries for `/scale`, so the time is that of the last change of the
-    target's status: its controller answers a scaling at once, and later changes only make a cooldown longer.
-    """
-    entries = (target.get("metadata") or {}).get("managedFields") or ()
-    ours = [e for e in entries if e.get("manager") == field_manager and e.get("subresource") == "scale"]
-    if not ours:
-        return None
-    times = [e["time"] for e in ours if e.get("time")]
-    times = times or [e["time"] for e in entries if e.get("subresource") == "status" and e.get("time")]
-    return max((datetime.fromisoformat(time).timestamp() for time in times), default=None)
-
-
-def _living(pod: Json) -> bool:
-    phase = (pod.get("status") or {}).get("phase")
-    return phase not in ("Succeeded", "Failed") and not (pod.get("metadata") or {}).get("deletionTimestamp")
-
-
-def _pod(item: Json) -> Pod:
-    status: dict[str, Any] = item.get("status") or {}
-    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or ())
-    cost = (item["metadata"].get("annotations") or {}).get(POD_DELETION_COST)
-    return Pod(str(item["metadata"]["name"]), status.get("podIP") or None, ready, cost)
 
 
 def _segment(name: str) -> str:

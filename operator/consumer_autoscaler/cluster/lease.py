@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from consumer_autoscaler.cluster.kube import Conflict, Json, Kube, KubeError, NotFound
+from consumer_autoscaler.cluster.errors import Conflict, KubeError, NotFound
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.transport import Json
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from consumer_autoscaler.cluster.kube import Forbidden, Json, Kube, KubeError, NotFound, TargetKey
+from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.cluster.stream import Stream
+from consumer_autoscaler.cluster.transport import Json
 from consumer_autoscaler.resource.spec import GROUP, KIND, PLURAL, VERSION
 
 log = logging.getLogger(__name__)

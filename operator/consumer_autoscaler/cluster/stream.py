@@ -13,7 +13,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from consumer_autoscaler.cluster.kube import Expired, Json, KubeError, KubeUnreachable
+from consumer_autoscaler.cluster.errors import Expired, KubeError, KubeUnreachable
+from consumer_autoscaler.cluster.transport import Json
 
 log = logging.getLogger(__name__)
 

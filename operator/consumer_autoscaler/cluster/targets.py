@@ -15,8 +15,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from consumer_autoscaler.cluster.kube import Json, Kube, KubeUnreachable, TargetKey, managed_scale_time
+from consumer_autoscaler.cluster.errors import KubeUnreachable
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import TargetKey, managed_scale_time
 from consumer_autoscaler.cluster.stream import Stream
+from consumer_autoscaler.cluster.transport import Json
 
 KINDS = ("Deployment", "StatefulSet")
 

@@ -19,7 +19,9 @@ from typing import Any, Protocol, Self
 import kopf
 from kopf._cogs.structs.references import Insights, Resource  # no public way to a late discovery; kopf is pinned
 
-from consumer_autoscaler.cluster.kube import Json, Kube, KubeError
+from consumer_autoscaler.cluster.errors import KubeError
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.transport import Json
 from consumer_autoscaler.resource.spec import GROUP, KIND, PLURAL, VERSION
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from consumer_autoscaler.cluster.errors import Conflict, Forbidden, KubeError, KubeUnreachable, NotFound
-from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.decision.reasons import ScaleReason
 from consumer_autoscaler.resource.pauses import annotated
 from consumer_autoscaler.resource.spec import Resource

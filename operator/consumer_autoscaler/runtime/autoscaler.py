@@ -15,7 +15,8 @@ from typing import Any
 
 from consumer_autoscaler.cluster.errors import Forbidden, KubeError, NotFound
 from consumer_autoscaler.cluster.events import EventRecorder, ObjectRef
-from consumer_autoscaler.cluster.kube import Kube, TargetKey
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.targets import Targets, TargetView
 from consumer_autoscaler.decision.advance import advance, after_scaling, age_in_doubt

@@ -15,7 +15,7 @@ from typing import Any
 
 from consumer_autoscaler.cluster.errors import KubeError
 from consumer_autoscaler.cluster.events import ObjectRef
-from consumer_autoscaler.cluster.kube import TargetKey
+from consumer_autoscaler.cluster.objects import TargetKey
 from consumer_autoscaler.decision.reasons import ConditionStatus, ConditionType, ReadyReason
 from consumer_autoscaler.decision.values import Condition
 from consumer_autoscaler.resource import memory, status

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from consumer_autoscaler.cluster.deletion_cost import send_first
 from consumer_autoscaler.cluster.errors import Forbidden, KubeError
-from consumer_autoscaler.cluster.kube import Kube, Pod
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import Pod
 from consumer_autoscaler.decision.values import GroupReading
 from consumer_autoscaler.sources.kafka.inspection.owners import Owner, Owners
 from consumer_autoscaler.sources.protocol import Subscription

@@ -8,9 +8,12 @@ import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 
+from consumer_autoscaler.cluster.credentials import CredentialsUnavailable
+from consumer_autoscaler.cluster.errors import Invalid, KubeError
 from consumer_autoscaler.cluster.events import EventRecorder
-from consumer_autoscaler.cluster.kube import AccessQuestion, CredentialsUnavailable, Invalid, Kube, KubeError
+from consumer_autoscaler.cluster.kube import Kube
 from consumer_autoscaler.cluster.lease import Lease
+from consumer_autoscaler.cluster.objects import AccessQuestion
 from consumer_autoscaler.cluster.rivals import Rivals
 from consumer_autoscaler.cluster.secrets import Secrets
 from consumer_autoscaler.cluster.targets import Targets

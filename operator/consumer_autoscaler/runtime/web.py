@@ -15,7 +15,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from consumer_autoscaler.cluster.errors import KubeError
-from consumer_autoscaler.cluster.kube import AccessQuestion, Kube
+from consumer_autoscaler.cluster.kube import Kube
+from consumer_autoscaler.cluster.objects import AccessQuestion
 from consumer_autoscaler.decision.bundle import Bundle, dump
 from consumer_autoscaler.resource.spec import GROUP, PLURAL
 
