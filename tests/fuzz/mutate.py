@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _BYTES = (
@@ -34,43 +35,47 @@ def mutated(random_: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def _changed_json(random_: random.Random, data: bytes) -> bytes:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return data
-    for _ in range(random_.choice((1, 1, 2, 4))):
-        value = _changed(random_, value)
     if random_.random() < 0.005:
         return b"[" * _DEEP + b"]" * _DEEP
-    return json.dumps(value).encode()
+    try:
+        value = json.loads(data)
+        for _ in range(random_.choice((1, 1, 2, 4))):
+            value = _changed(random_, value)
+        return json.dumps(value).encode()
+    except (ValueError, RecursionError):  # a seed that is no JSON, or too deep to be changed
+        return data
 
 
 def _changed(random_: random.Random, root: Any) -> Any:
     """One place of a JSON value replaced, removed, doubled or given another name."""
     places = list(_places(root))
     if not places or random_.random() < 0.02:
-        return random_.choice(_VALUES)
+        return copy.deepcopy(random_.choice(_VALUES))
     holder, key = random_.choice(places)
     match random_.randrange(6):
         case 0:
             del holder[key]
         case 1 if isinstance(holder, list):
-            holder.extend([holder[key]] * random_.choice((1, 3, 30)))
+            holder.extend(copy.deepcopy(holder[key]) for _ in range(random_.choice((1, 3, 30))))
         case 1:
-            holder[random_.choice(("", "name", "kind", str(key) + "x", str(key).upper()))] = holder[key]
+            holder[random_.choice(("", "name", "kind", str(key) + "x", str(key).upper()))] = copy.deepcopy(holder[key])
         case 2:
-            _, other = random_.choice(places), random_.choice(places)
-            holder[key] = json.loads(json.dumps(other[0][other[1]]))
+            other, at = random_.choice(places)
+            holder[key] = copy.deepcopy(other[at])
         case _:
-            holder[key] = random_.choice(_VALUES)
+            holder[key] = copy.deepcopy(random_.choice(_VALUES))
     return root
 
 
-def _places(value: Any) -> Any:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(items):
-        yield value, key
-        yield from _places(inner)
+def _places(root: Any) -> Iterator[tuple[Any, Any]]:
+    """Every holder of a value with the value's key."""
+    open_ = [root]
+    while open_:
+        value = open_.pop()
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, inner in items:
+            yield value, key
+            open_.append(inner)
 
 
 def _flip(random_: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:

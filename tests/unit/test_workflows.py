@@ -27,7 +27,7 @@ def loaded(name: str) -> dict[Any, Any]:
 
 
 def test_there_are_workflows_to_check() -> None:
-    assert [path.name for path in WORKFLOWS] == ["e2e.yaml", "release.yaml", "test.yaml"]
+    assert [path.name for path in WORKFLOWS] == ["audit.yaml", "e2e.yaml", "release.yaml", "test.yaml"]
 
 
 @pytest.mark.timeout(600)  # the first time it is built

@@ -192,6 +192,20 @@ async def test_addresses_of_the_machine_itself_are_not_connected_to(host: str) -
     assert asked == []
 
 
+@pytest.mark.parametrize("login", [{"token": 't0ken-"quoted"'}, {"username": "me", "password": "p4ssword-ü"}])
+async def test_an_error_that_repeats_the_login_is_not_shown(http: PrometheusHttp, login: dict[str, str]) -> None:
+    """What a server says about a query goes into a status; a careless one says what it was sent."""
+
+    async def echo(request: web.Request) -> web.StreamResponse:
+        said = f"bad query from {request.headers['Authorization']} {login.get('password', '')}"
+        return web.json_response({"status": "error", "errorType": "bad_data", "error": said}, status=422)
+
+    async with server(echo) as address:
+        with pytest.raises(PrometheusFailed, match="repeats the login and is left out") as caught:
+            await http.query(Server(address=address, **login), "up")
+    assert not any(secret in str(caught.value) for secret in login.values() if secret != "me")
+
+
 async def test_a_redirect_and_a_proxy_of_the_environment_are_not_followed(
     http: PrometheusHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

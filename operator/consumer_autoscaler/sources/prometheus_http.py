@@ -64,6 +64,20 @@ class Server:
     tls: Tls | None = None
     timeout_seconds: float = 3.0
 
+    @property
+    def authorization(self) -> str:
+        """What is sent as a login; empty for none."""
+        if self.token:
+            return f"Bearer {self.token}"
+        if self.username:
+            return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return ""
+
+    def repeats_login(self, text: str) -> bool:
+        """Whether a text shows the login, as careless servers do in what they say about an error."""
+        shown = (self.token, self.password, self.authorization.rpartition(" ")[2])
+        return any(secret and secret in text for secret in shown)
+
 
 Entry = tuple[dict[str, str], float]  # labels and value
 
@@ -116,11 +130,8 @@ class PrometheusHttp:
         # GET where the query fits into an address: proxies that check rights take a POST for a wish to write.
         short = len(query) <= LONGEST_IN_ADDRESS
         headers = {"Accept": "application/json"}
-        if server.token:
-            headers["Authorization"] = f"Bearer {server.token}"
-        elif server.username:
-            login = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
-            headers["Authorization"] = f"Basic {login}"
+        if server.authorization:
+            headers["Authorization"] = server.authorization
         async with self._opened().request(
             "GET" if short else "POST",
             url.update_query(query=query) if short else url,
@@ -175,8 +186,11 @@ def _data(server: Server, status: int, body: bytes) -> Any:
     except (ValueError, RecursionError):
         raise _no_prometheus(server, f"answers with status {status} and no JSON") from None
     if isinstance(answer, dict) and answer.get("status") == "error":
-        words = f"cannot work on the query ({_one_line(answer.get('errorType'))}): {_one_line(answer.get('error'))}"
-        raise PrometheusFailed(Failure.BAD_QUERY, words)
+        if server.repeats_login(f"{answer.get('errorType')} {answer.get('error')}"):
+            said = "(error): what it says repeats the login and is left out"
+        else:
+            said = f"({_one_line(answer.get('errorType'))}): {_one_line(answer.get('error'))}"
+        raise PrometheusFailed(Failure.BAD_QUERY, f"cannot work on the query {said}")
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         raise _no_prometheus(server, f"answers with status {status} and something else than a result")
     return answer.get("data")
