@@ -92,7 +92,7 @@ HELD_BY: dict[str, tuple[str, ...]] = {
     "two operators write at once": (
         "tests/integration/test_faults.py::test_a_leader_that_was_stopped_writes_nothing_when_it_wakes_up",
         "tests/integration/test_label_selector.py::test_two_parts_do_not_scale_one_target",
-        "tests/integration/test_faults.py::test_killed_between_scale_and_status_it_makes_no_second_step",
+        "tests/e2e/test_leader.py::test_a_leader_that_is_killed_is_followed_within_the_lease",
     ),
     "secrets in logs": (
         "tests/integration/test_canary.py::test_no_secret_shows_anywhere",
