@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -179,7 +179,16 @@ class Run:
         if self.member is None:
             await self.site.commit(*(ends[partition] for partition in sorted(ends)))
         else:
-            await self.member.commit(ends)
+            await eventually(lambda: self._committed(ends), 60)
+
+    async def _committed(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """False while the group rebalances, when nobody holds a partition to commit for."""
+        assert self.member is not None
+        try:
+            await self.member.commit(dict(ends))
+        except KafkaError:
+            return False
+        return True
 
     async def fault_over(self) -> None:
         """Returns when the fault has ended; one without an end of its own ends now."""
@@ -365,6 +374,7 @@ async def _events(site: Site) -> dict[str, int]:
 async def _left_behind(run: Run, baselines: Sequence[Outcome]) -> str:
     """What is still there of a resource that was deleted: series, tasks behind them, open files; empty when nothing."""
     outcome, kept, site = run.outcome, run.kept, run.site
+    await kept.until_working()  # one that has just been started again has hardly anything open yet
     outcome.open_files = kept.open_files
     if baselines:
         most = max(each.open_files for each in baselines) + OPEN_FILES_TO_SPARE
