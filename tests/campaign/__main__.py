@@ -73,10 +73,11 @@ class Campaign:
                 tell(await world.run(fault, seed))
 
         used = set(STORIES) if self.crashes else {name for fault in self.faults for name in fault.stories}
-        await asyncio.gather(*(world.baseline(STORIES[name]) for name in sorted(used)))
-        for each in world.baselines.values():
-            for outcome in each:
+        for found in await asyncio.gather(*(world.baseline(STORIES[name]) for name in sorted(used))):
+            for outcome in found:
                 tell(outcome)
+        missing = sorted(name for name in used if not world.baselines[name])
+        assert not missing, f"no run without a fault was good: {missing}"
         runs = [(fault, seed) for fault in self.faults for seed in range(self.seeds)]
         if self.crashes:
             points = [*crash_points(world.baselines)]

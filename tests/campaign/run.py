@@ -227,36 +227,34 @@ class World:
     ) -> None:
         await self._starvation.__aexit__(kind, error, trace)
 
-    async def baseline(self, story: Story, *, runs: int = 2) -> None:
-        """Runs without a fault, for comparison; several, because a poll falls now here, now there."""
+    async def baseline(self, story: Story, *, runs: int = 2) -> list[Outcome]:
+        """Runs without a fault, for comparison; several, because a poll falls now here, now there.
 
-        async def one(seed: int) -> Outcome:
-            for attempt in range(ATTEMPTS):
-                begin = time.monotonic()
-                outcome = await self._perform(story, None, seed, "", 0.0)
-                judge(outcome, (), Expected(), story.counts)
-                outcome.repeats = attempt
-                if not outcome.bad or not self._starvation.starved(begin):
-                    break
-            return outcome
-
-        self.baselines[story.name] += await asyncio.gather(*(one(seed) for seed in range(runs)))
+        Gives them all; only those without a finding are compared with.
+        """
+        found = await asyncio.gather(*(self._judged(story, None, seed, "", 0.0) for seed in range(runs)))
+        self.baselines[story.name] += [each for each in found if not each.bad]
+        return found
 
     async def run(self, fault: Fault, seed: int) -> Outcome:
-        """One run with a fault, judged.
+        """One run with a fault, judged."""
+        story, moment, seconds, _ = fault.drawn(seed)
+        return await self._judged(story, fault, seed, moment, seconds)
 
-        What is odd while the machine was starved is run again, for a Lease may have run out by that alone. Counts that
-        are wrong are so whatever the machine does: those are never run again.
+    async def _judged(self, story: Story, fault: Fault | None, seed: int, moment: str, seconds: float) -> Outcome:
+        """What is odd while the machine was starved is run again, for a Lease may have run out by that alone, and so is
+        what did not even begin. Counts that are wrong are so whatever the machine does: those are never run again.
         """
         for attempt in range(ATTEMPTS):
             begin = time.monotonic()
-            story, moment, seconds, chance = fault.drawn(seed)
+            chance = random.Random(seed) if fault is None else fault.drawn(seed)[3]
             outcome = await self._perform(story, fault, seed, moment, seconds, chance)
-            judge(outcome, self.baselines[story.name], fault.expected, story.counts)
+            baselines = self.baselines[story.name] if fault else ()
+            judge(outcome, baselines, fault.expected if fault else Expected(), story.counts)
             outcome.repeats = attempt
             if outcome.wrong_scale_writes or outcome.double_steps or not outcome.bad:
                 break
-            if not self._starvation.starved(begin):
+            if outcome.counts and not self._starvation.starved(begin):
                 break
         return outcome
 
@@ -269,7 +267,7 @@ class World:
 
     async def _perform(
         self, story: Story, fault: Fault | None, seed: int, moment: str, seconds: float,
-        chance: random.Random | None = None,
+        chance: random.Random,
     ) -> Outcome:  # fmt: skip
         outcome = Outcome(
             row=fault.row if fault else "-", fault=fault.name if fault else "-", story=story.name, seed=seed,
@@ -288,7 +286,6 @@ class World:
                     kafka={"bootstrapServers": kafka.address}, **story.opened,
                 )  # fmt: skip
                 stack.push_async_callback(self._clear, site)
-                chance = chance or random.Random(seed)
                 run = await self._prepared(stack, site, kafka, story, fault, outcome, seconds, chance)
                 await self._played(run, story)
         except (AssertionError, TimeoutError, ApiError, KafkaError) as error:
