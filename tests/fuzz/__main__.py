@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import sys
 import time
@@ -74,15 +75,17 @@ def main(arguments: list[str]) -> int:
     if not chosen:
         parser.error(f"no parser is called {options.only}")
     warnings.simplefilter("error")  # an overflow in numpy only warns
-    found, each_gets, begin = Found(), -(-options.n // len(chosen)), time.monotonic()
+    found, begin = Found(), time.monotonic()
+    each_gets = math.ceil(options.n / sum(each.share for each in chosen))
     for each in chosen:
         before, seeds, crashed = found.counts.copy(), each.seeds(), len(found.defects)
         for data in seeds:
             found.give(each, data)
-        for seed in range(options.seed, options.seed + each_gets):
+        for seed in range(options.seed, options.seed + max(1, round(each_gets * each.share))):
             found.add(each, seeds, seed)
         refused = found.counts["refused"] - before["refused"]
-        print(f"{each.corpus}: {each_gets} inputs, {refused} refused", file=sys.stderr)
+        given = found.counts["inputs"] - before["inputs"]
+        print(f"{each.corpus}: {given} inputs, {refused} refused", file=sys.stderr)
         for words in list(dict.fromkeys(defect[3] for defect in found.defects[crashed:]))[:SHOWN]:
             print(f"  DEFECT {words}", file=sys.stderr)
     _keep(found)

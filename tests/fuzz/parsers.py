@@ -58,6 +58,7 @@ class Parser:
     corpus: str
     reads: Reads
     names: re.Pattern[str] | None = None
+    share: float = 1.0  # of the inputs that each gets; less for what is slow
 
     def seeds(self) -> list[bytes]:
         return [path.read_bytes() for path in sorted((CORPUS / self.corpus).iterdir())]
@@ -282,7 +283,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser("trace", _trace, re.compile(r"load\.csv:(\d+:)? ")),
     Parser("durations", _durations, _OPTION),
     Parser("addresses", _addresses, re.compile(r"--(denied-cidrs|allowed-endpoints|namespaces|port|request-timeout)")),
-    Parser("convert", _convert, re.compile(r"no YAML: |document \d+ ")),
+    Parser("convert", _convert, re.compile(r"no YAML: |document \d+ "), share=0.05),
     Parser("client-properties", _client_properties, re.compile(r"(security|sasl|ssl)\.")),
     Parser("bundle", _bundle, re.compile(r"bundle")),
     Parser("token", _token),
