@@ -181,7 +181,8 @@ class _Run:
                 specs = ((name, good_spec(self._kafka.bootstrap, name)) for name in self._names)
                 await create(api, AUTOSCALERS.format(NAMESPACE), (autoscaler(name, **spec) for name, spec in specs))
                 operator = await asyncio.to_thread(
-                    Operator, self._plane, arguments=("--request-timeout-seconds", "8"),
+                    # A long Lease: that a busy machine loses it says nothing of neighbours.
+                    Operator, self._plane, arguments=("--lease-duration-seconds", "120"),
                     log=self._samples.path.with_name("neighbours-operator.log"),
                 )  # fmt: skip
                 stack.callback(operator.stop, grace_seconds=5)
