@@ -43,6 +43,8 @@ change is said beforehand; every other difference is a finding.
 Between each operator and the real servers is a proxy that understands what is asked. It delays, cuts, holds back, and
 loses answers after the real server has done its work; where it can, it makes the real server refuse: a token that is
 spoilt (401), an account without rights (403), a rival's write just before (409), a version of long ago (410).
+
+On a starved machine a Lease may run out by itself. Such a restart counts as a finding here like any other.
 """
 
 FOUND = """
