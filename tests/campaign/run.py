@@ -371,7 +371,7 @@ async def _events(site: Site) -> dict[str, int]:
 async def _left_behind(run: Run, baselines: Sequence[Outcome]) -> str:
     """What is still there of a resource that was deleted: series, tasks behind them, open files; empty when nothing."""
     outcome, kept, site = run.outcome, run.kept, run.site
-    await kept.until_working()  # one that has just been started again has hardly anything open yet
+    await kept.until_ready()  # one that has just been started again has hardly anything open yet
     outcome.open_files = kept.open_files
     if baselines:
         most = max(each.open_files for each in baselines) + OPEN_FILES_TO_SPARE
