@@ -278,6 +278,7 @@ class _Run:
 
     async def _window(self, operator: Operator) -> tuple[int, int]:
         """Late polls and all polls of the good ones."""
+        await self._scrape(operator)  # what was not looked at before is not late
         for times in self._polls.values():
             del times[:-1]
         end = time.monotonic() + self._seconds
