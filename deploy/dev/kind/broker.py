@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def start(cluster: Cluster, image: str) -> None:
         )  # fmt: skip
         wait = ("rollout", "status", "--namespace", "kafka", "deployment/kafka", f"--timeout={_SECONDS:.0f}s")
         cluster.kubectl(*wait, timeout_seconds=_SECONDS + 20)
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the port is not served yet needs no telling
         end = time.monotonic() + 60
         while not kafka_admin.run(kafka_admin.brokers_known_to(address)):
             if time.monotonic() > end:
