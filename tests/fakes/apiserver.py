@@ -37,6 +37,7 @@ class Fault:
     times: int = -1
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"a proxy's page, not JSON"
+    done: bool = False  # a create is done all the same, and only its answer is this
 
 
 class FakeApiServer:
@@ -144,6 +145,9 @@ class FakeApiServer:
         fault = self.faults.get(f"{verb} {plural}") or self.faults.get("*")
         if fault is not None and fault.times != 0:
             fault.times -= 1
+            if fault.done:
+                body = await request.json()
+                self.put(match["plural"], match["namespace"], body["metadata"]["name"], body)
             if not fault.status:
                 await self._stop.wait()
             return web.Response(status=fault.status, headers=dict(fault.headers), body=fault.body)
@@ -154,6 +158,8 @@ class FakeApiServer:
         key = (match["plural"], match["namespace"], match["name"] or "")
         if verb == "create":
             body = await request.json()
+            if (key[0], key[1], body["metadata"]["name"]) in self.objects:
+                return _status(409, "AlreadyExists")
             return web.json_response(self.put(key[0], key[1], body["metadata"]["name"], body), status=201)
         if key not in self.objects:
             return _status(404, "NotFound")

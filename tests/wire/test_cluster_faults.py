@@ -359,6 +359,21 @@ class TestEvents:
         assert not any("series" in event for event in events)
         assert not recorder.dropped
 
+    async def test_what_was_written_without_an_answer_is_told_once(
+        self, server: FakeApiServer, kube: Kube, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(events, "RETRY_SECONDS", (0.01,))
+        server.faults["create events"] = Fault(503, times=1, done=True)
+        refused = {"kind": "Status", "code": 422, "reason": "Invalid", "message": "series.count: must be set"}
+        server.faults["patch events"] = Fault(422, times=1, body=json.dumps(refused).encode())
+        async with EventRecorder(kube, instance="me", wall_clock=time.time) as recorder:
+            about = ObjectRef("v1", "X", "shop", "x", "uid")
+            recorder.record(about, "Normal", EventReason.PAUSED, "text", action="Pause")
+            await eventually(lambda: recorder.idle)
+        (told,) = [body for key, body in server.objects.items() if key[0] == "events"]
+        assert "series" not in told
+        assert not recorder.dropped
+
     async def test_what_it_cannot_take_for_a_minute_is_dropped_and_counted(
         self, server: FakeApiServer, kube: Kube, monkeypatch: pytest.MonkeyPatch
     ):
