@@ -45,8 +45,13 @@ def keep(faults: Sequence[Fault], outcomes: Sequence[Outcome], today: date, file
             members = [fault for fault in faults if fault.row == row and fault.kind == kind]
             kept[kind] = {**_fault(row, kind, members, outcomes), "date": today.isoformat()}
         rows[row] = list(kept.values())
-    text = json.dumps({"rows": dict(sorted(rows.items()))}, indent=1, ensure_ascii=False)
-    file.write_text(f"{text}\n")
+    file.write_text(_text(rows))
+
+
+def _text(rows: dict[str, list[Any]]) -> str:
+    """JSON with a line for each kind of fault, so that a difference shows which were run again."""
+    lines = {row: ",\n  ".join(json.dumps(each, ensure_ascii=False) for each in rows[row]) for row in sorted(rows)}
+    return '{"rows": {\n' + ",\n".join(f' "{row}": [\n  {faults}]' for row, faults in lines.items()) + "\n}}\n"
 
 
 def _kinds(faults: Sequence[Fault], row: str) -> list[str]:
