@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 import yaml
 from tests.campaign.apiproxy import Answer, Asked, Forward, refusal
 from tests.campaign.faults.a_api import FAILED, ordinary
-from tests.campaign.faults.common import ruled
+from tests.campaign.faults.common import again_and_again, retold, ruled
 from tests.campaign.judge import Expected
 from tests.campaign.run import Fault, Inject, Run
 from tests.campaign.stories import START
@@ -26,15 +26,11 @@ SILENCE_SECONDS = 75.0
 async def _cut(run: Run) -> AsyncIterator[None]:
     """All connections are reset, again and again."""
 
-    async def again() -> None:
-        while True:
-            run.proxy.cut()
-            await asyncio.sleep(run.chance.uniform(1.0, 2.0))
+    async def cut() -> None:
+        run.proxy.cut()
 
-    cutting = asyncio.create_task(again())
-    yield
-    cutting.cancel()
-    await asyncio.wait([cutting])
+    async with again_and_again(cut, run.chance.uniform(1.0, 2.0)):
+        yield
 
 
 @asynccontextmanager
@@ -62,9 +58,8 @@ async def _half_open(run: Run) -> AsyncIterator[None]:
         if asked.number > dead[asked.what]:
             yield line
 
-    run.proxy.on_event = swallow
-    yield
-    run.proxy.on_event = None
+    with retold(run, swallow):
+        yield
 
 
 @asynccontextmanager
@@ -75,9 +70,8 @@ async def _late_events(run: Run) -> AsyncIterator[None]:
         await asyncio.sleep(run.chance.uniform(1, 3))
         yield line
 
-    run.proxy.on_event = late
-    yield
-    run.proxy.on_event = None
+    with retold(run, late):
+        yield
 
 
 @asynccontextmanager
@@ -91,9 +85,8 @@ async def _twice_and_old(run: Run) -> AsyncIterator[None]:
                 yield each
         before[asked.what] = line
 
-    run.proxy.on_event = repeated
-    yield
-    run.proxy.on_event = None
+    with retold(run, repeated):
+        yield
 
 
 @asynccontextmanager
@@ -104,9 +97,8 @@ async def _missed_then_listed(run: Run) -> AsyncIterator[None]:
         if False:
             yield line
 
-    run.proxy.on_event = missed
-    yield
-    run.proxy.on_event = None
+    with retold(run, missed):
+        yield
     async with _expired(run):
         await asyncio.sleep(3)
 

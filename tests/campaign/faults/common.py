@@ -21,6 +21,16 @@ def ruled(run: Run, about: Callable[[Asked], bool], act: Act) -> Iterator[None]:
         run.proxy.rules.remove(rule)
 
 
+@contextmanager
+def retold(run: Run, how: Callable[[Asked, bytes], AsyncIterator[bytes]]) -> Iterator[None]:
+    """Within the block each line of a watch becomes what `how` gives for it: nothing, itself, or several."""
+    run.proxy.on_event = how
+    try:
+        yield
+    finally:
+        run.proxy.on_event = None
+
+
 @asynccontextmanager
 async def again_and_again(what: Callable[[], Awaitable[None]], pause_seconds: float) -> AsyncIterator[None]:
     """Does something over and over within the block; what it raises is raised at the end."""
